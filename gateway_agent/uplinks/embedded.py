@@ -13,6 +13,7 @@ from gateway_agent.errors import GatewayError
 from gateway_agent.uplinks.uplink import UplinkSection
 
 if TYPE_CHECKING:
+    from gateway_agent.uplinks.broker_trial import BrokerTrial
     from message_plane.endpoint import Endpoint
 
 
@@ -34,6 +35,11 @@ SECTION = EmbeddedSection
 
 def link_of(section: EmbeddedSection, gateway_id: str, counters: Counter[str]) -> None:
     """Return None, as nothing leaves the process."""
+
+
+async def try_brokers(section: EmbeddedSection, gateway_id: str) -> "list[BrokerTrial]":
+    """Return [], as no broker is needed."""
+    return []
 
 
 def open_uplink(section: EmbeddedSection, endpoint: "Endpoint", link: None) -> NoReturn:

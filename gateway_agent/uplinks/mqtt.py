@@ -14,6 +14,7 @@ from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.mqtt_section import MqttSection
 
 if TYPE_CHECKING:
+    from gateway_agent.uplinks.broker_trial import BrokerTrial
     from gateway_agent.uplinks.server_session import ServerSession
     from message_plane.endpoint import Endpoint
     from message_plane.links.mqtt import MqttLink
@@ -49,6 +50,16 @@ def link_of(section: MqttUplinkSection, gateway_id: str, counters: Counter[str])
     except BrokerFilesRefused as refused:
         _log.warning("the uplink: %s", refused)
     return MqttLink(section, gateway_id, server_id=section.server_id, counters=counters)
+
+
+async def try_brokers(section: MqttUplinkSection, gateway_id: str) -> "list[BrokerTrial]":
+    """Return how each broker treats this PN GW. Raises BrokerFilesRefused."""
+    from gateway_agent.uplinks import broker_trial
+    from message_plane.links import mqtt_files
+    from message_plane.links.mqtt_topics import tag_of
+
+    mqtt_files.check(section.files, tag_of(gateway_id), datetime.datetime.now(datetime.UTC))
+    return await broker_trial.try_brokers(section, gateway_id)
 
 
 def open_uplink(section: MqttUplinkSection, endpoint: "Endpoint", link: "MqttLink") -> "ServerSession":

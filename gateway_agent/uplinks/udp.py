@@ -10,6 +10,7 @@ from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.udp import place_of
 
 if TYPE_CHECKING:
+    from gateway_agent.uplinks.broker_trial import BrokerTrial
     from gateway_agent.uplinks.server_session import ServerSession
     from message_plane.endpoint import Endpoint
 
@@ -44,6 +45,11 @@ SECTION = UdpUplinkSection
 
 def link_of(section: UdpUplinkSection, gateway_id: str, counters: Counter[str]) -> None:
     """Return None, as the link to the boards leads to the Server too."""
+
+
+async def try_brokers(section: UdpUplinkSection, gateway_id: str) -> "list[BrokerTrial]":
+    """Return [], as no broker is needed."""
+    return []
 
 
 def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint", link: None) -> "ServerSession":

@@ -15,6 +15,7 @@ from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, 
 
 if TYPE_CHECKING:
     from gateway_agent.radios.medium import Radio
+    from keycast.services.gateway_trial import BrokerHere
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -76,9 +77,10 @@ def init(
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Try every step of `run` but the last: configuration, interfaces, ports, files. Nothing is sent or answered.
+    """Try every step of `run` but the last: configuration, interfaces, ports, files, brokers. Boards hear nothing.
 
-    Each interface is shown and, if no keys go out on it, the reason. Example: keycast gateway check
+    Each interface is shown and, if no keys go out on it, the reason; each MQTT broker and, if it refuses something,
+    what to change there. Example: keycast gateway check
     """
     from gateway_agent.config.load import load
     from keycast.services.gateway_trial import trial
@@ -86,13 +88,17 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     with sentences():
         found = asyncio.run(trial(load(config)))
+    if found.brokers and not any(each.connected for each in found.brokers):
+        refuse(" ".join(each.problem for each in found.brokers), "peer-unreachable")
     runs = f"; process {found.pid} runs with it" if found.pid else ""
     answer(
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
-        | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)},
+        | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)}
+        | {"brokers": [asdict(each) for each in found.brokers]},
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         *([] if found.radio is None else [_adverts(found.radio)]),
+        *[_broker(each) for each in found.brokers],
         f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
         f"{config} is right{runs}.",
     )
@@ -101,6 +107,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def _use(each: dict[str, str]) -> str:
     broken = f" once it can: {each['problem']}" if each["problem"] else ""
     return f"broadcasts on {each['interface']}: from {each['address']} to {each['broadcast']}{broken}"
+
+
+def _broker(each: "BrokerHere") -> str:
+    if not each.connected:
+        return f"broker {each.url}: {each.problem or 'not needed now'}"
+    server = {True: ", and the CPNS Server answers", False: ". The CPNS Server is not connected to it", None: ""}
+    return f"broker {each.url}: lets this gateway in{server[each.server_is_there]}"
 
 
 def _adverts(radio: "Radio") -> str:

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cpns.errors import CpnsError
+from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import SOCKET_FILE, ask, check_path, who_answers
+from gateway_agent.core.ports import NoAnswer, Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces
 from gateway_agent.radios.medium import Radio
+from gateway_agent.uplinks.by_kind import try_brokers
 from key_servers.errors import ServerError
 from keycast.copies import state_copies
 from keycast.services.home import open_home
@@ -23,6 +27,19 @@ from message_plane.links.udp import bound
 from message_plane.port_holder import holders
 from private_store import folders
 from private_store.errors import PrivateStoreError
+
+
+@dataclass(frozen=True)
+class BrokerHere:
+    """One MQTT broker: whether it lets this gateway in, what is wrong with the next step, whether the Server answers.
+
+    `server_is_there` is None if that was not tried, because the gateway runs.
+    """
+
+    url: str
+    connected: bool
+    problem: str
+    server_is_there: bool | None = None
 
 
 @dataclass
@@ -37,13 +54,15 @@ class Trial:
     networks: list[dict[str, str]] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     addresses: list[str] = field(default_factory=list)
+    brokers: list[BrokerHere] = field(default_factory=list)
     radio: Radio | None = None
 
 
 async def trial(config: GatewayConfig) -> Trial:
     """Take the steps of a start, and remove the files that they made. Raise the errors that `open_home` raises.
 
-    If a gateway runs with this configuration it is left alone: then only the ports are checked, which must be its own.
+    If a gateway runs with this configuration it is left alone: then only the ports are checked, which must be its own,
+    and it is asked for its brokers.
     """
     state = config.gateway.state_dir
     check_path(state / SOCKET_FILE)
@@ -61,16 +80,39 @@ async def trial(config: GatewayConfig) -> Trial:
         folders.check(state)
         _try_ports(config, found.pid)
         radios = [Radio(**each) for each in await asyncio.to_thread(ask, state, "radios")]
+        status = await asyncio.to_thread(ask, state, "status")
+        found.brokers = [BrokerHere(each["url"], each["connected"], each["problem"]) for each in status["brokers"]]
     elif state.is_dir() and any(state.iterdir()):
-        async with open_home(config) as home:
+        async with open_home(config, kind=_WithoutUplink) as home:
             radios = home.app.radios()
     else:
         with _folder_for_a_moment(state) as folder:
             gateway = config.gateway.model_copy(update={"state_dir": folder})
-            async with open_home(config.model_copy(update={"gateway": gateway})) as home:
+            moved = config.model_copy(update={"gateway": gateway})
+            async with open_home(moved, kind=_WithoutUplink) as home:
                 radios = home.app.radios()
+    if found.pid is None:
+        tried = await try_brokers(config.uplink, config.gateway.id)
+        found.brokers = [BrokerHere(each.url, not each.problem, each.problem, each.server_is_there) for each in tried]
     found.radio = next(iter(radios), None)
     return found
+
+
+class _WithoutUplink(GatewayApp):
+    """A PN GW that does not connect to a CPNS Server elsewhere, which would believe that the gateway runs."""
+
+    @classmethod
+    async def open(cls, config: GatewayConfig, uplink: Uplink | None = None, *parts: Any) -> "_WithoutUplink":
+        """Open the rest of the PN GW, as `GatewayApp.open` does."""
+        app = await super().open(config, uplink or _NoUplink(), *parts)
+        assert isinstance(app, cls)
+        return app
+
+
+class _NoUplink:
+    async def request(self, message: bytes) -> bytes:
+        """Raise NoAnswer."""
+        raise NoAnswer("this is a trial")
 
 
 @contextmanager

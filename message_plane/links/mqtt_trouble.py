@@ -123,6 +123,18 @@ def topic_refused(broker: Broker, topic: str, right: str, user: str) -> BrokerTr
     )
 
 
+def unanswered(broker: Broker, up: str, down: str, user: str) -> BrokerTrouble:
+    """Return that a broker carries nothing between the CPNS Server, which is connected, and `user`.
+
+    `up`, `down`: the topics of the two directions. The broker may have refused either without a word.
+    """
+    return BrokerTrouble(
+        broker,
+        "has the CPNS Server, and carries no answer of it",
+        f"Add to its access list, below `user {user}`: topic write {up} and: topic read {down}",
+    )
+
+
 def is_refusal(reason: ReasonCode) -> bool:
     """Return True if a reason code of a broker is an error."""
     return bool(reason.value >= _REFUSED)

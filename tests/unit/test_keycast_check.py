@@ -268,3 +268,14 @@ def test_init_writes_the_section_of_bluetooth_if_it_is_wanted(tmp_path):
         assert run.exit_code == 0, run.output
         written[" ".join(options)] = getattr(load(path), "ble", None)
     assert [section and section.sender for section in written.values()] == [None, "auto", "virtual"]
+
+
+def test_brokers_of_which_none_lets_the_gateway_in_are_told_with_the_next_step(config):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"mqtt://127.0.0.1:{closed.getsockname()[1]}"
+        config.write_text(f'{config.read_text()}[uplink]\nkind = "mqtt"\nbrokers = ["{url}"]\n')
+        result = CliRunner().invoke(program(["gateway"]), ["gateway", "check", "-c", str(config)])
+    assert result.exit_code == 1
+    assert f"the broker {url} is not there: nothing listens at this port. Start it." in result.stderr
+    assert not (config.parent / "state").exists()

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from cpns import messages, numbers
+from gateway_agent.uplinks.broker_trial import BrokerTrial
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.endpoint import Endpoint
 from tests.integration.toy_link import Pigeons
@@ -47,6 +48,10 @@ made: list[ToyUplink] = []
 
 def link_of(section: ToyUplinkSection, gateway_id: str, counters: Counter[str]) -> Pigeons:
     return Pigeons(gateway_id)  # type: ignore[no-untyped-call]
+
+
+async def try_brokers(section: ToyUplinkSection, gateway_id: str) -> list[BrokerTrial]:
+    return []
 
 
 def open_uplink(section: ToyUplinkSection, endpoint: Endpoint, link: Pigeons) -> ToyUplink:
