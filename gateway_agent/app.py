@@ -21,7 +21,6 @@ from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import SOCKET_FILE, Command, ControlSocket
 from gateway_agent.core import events
-from gateway_agent.core.delivering.hearing import BLUETOOTH
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import KeyMessages, Uplink
 from gateway_agent.event_log import write
@@ -171,6 +170,7 @@ class GatewayApp:
             key_messages=key_messages,
             tell=self.tell,
             network_of=self._network_of,
+            is_on_bluetooth=self._is_on_bluetooth,
             server_is_elsewhere=config.uplink.kind != "embedded",
         )
         reserved = (config.gateway.id, config.uplink.server_id)
@@ -375,11 +375,15 @@ class GatewayApp:
         return links_of({UdpLink.scheme: self.config.message_plane} | asked_for)
 
     def _network_of(self, pne_id: str) -> str:
-        """Return the interface behind which a PNE was heard last, or BLUETOOTH; "" if it was not heard since the
+        """Return the interface behind which a PNE was heard last, or "Bluetooth"; "" if it was not heard since the
         start."""
+        if self._is_on_bluetooth(pne_id):
+            return "Bluetooth"
         heard = self.endpoint.last_heard(pne_id)
-        if heard is not None and heard.place.startswith(f"{GattLink.scheme}:"):
-            return BLUETOOTH
         if heard is None or not heard.place.startswith(UdpLink.scheme):
             return ""
         return interfaces.device_towards(host_and_port(heard.place)[0])
+
+    def _is_on_bluetooth(self, pne_id: str) -> bool:
+        heard = self.endpoint.last_heard(pne_id)
+        return heard is not None and heard.place.startswith(f"{GattLink.scheme}:")

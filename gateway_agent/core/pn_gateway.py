@@ -6,6 +6,7 @@ runs in the thread of one event loop.
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 
 from cpns import name_rule
 from gateway_agent.core import events, receipts
@@ -65,13 +66,15 @@ class PnGateway:
         key_messages: KeyMessages | None = None,
         tell: Tell = events.nobody,
         network_of: NetworkOf = lambda pne_id: "",
+        is_on_bluetooth: Callable[[str], bool] = lambda pne_id: False,
         server_is_elsewhere: bool = False,
     ) -> None:
         """Build the core. In a new store the PN is created with a random PN alias.
 
         If `air` has no medium this PN GW does not support broadcast (CPNS-GKM-12). `height`: the tree has 2**height
         slots. `key_messages` is None if no PNE of this PN is a VAL client. `tell` is called with each event.
-        `network_of` returns the name of the interface behind which a PNE is, "" if that is not known.
+        `network_of` returns the name of the interface behind which a PNE is, "" if that is not known;
+        `is_on_bluetooth` returns True for a PNE that was heard over Bluetooth last.
         `server_is_elsewhere`: the CPNS Server is not in this process, so that it may fall silent (SEC-28). Raises
         StoreDamaged if the store belongs to another PN or PN GW, ValueError for a `height` out of range.
         """
@@ -99,6 +102,7 @@ class PnGateway:
             counters=self.counters,
             tell=tell,
             hearing=Hearing(alarms, network_of),
+            is_on_bluetooth=is_on_bluetooth,
         )
         silence = ServerSilence(
             is_elsewhere=server_is_elsewhere,

@@ -7,7 +7,6 @@ import pytest
 from cpns import delivery_report, messages, numbers, tuning, xml_form
 from cpns import report as short
 from gateway_agent.core.delivering.delivery_reports import LISTS_ONLY_S, NAMES_PER_REPORT
-from gateway_agent.core.delivering.hearing import BLUETOOTH
 from gateway_agent.core.ports import NotUnderstood
 from gateway_agent.store.delivery_table import DeliveryOutcome
 from tests.unit.gateway_world import FAST, World
@@ -78,7 +77,7 @@ async def test_a_confirmation_by_advert_is_told_as_such(world):
 
 @pytest.mark.req("Q-08")
 async def test_a_broadcast_confirmed_over_a_connection_by_bluetooth_came_by_bluetooth(world):
-    world.gateway._deliveries._hearing._network_of = lambda pne_id: BLUETOOTH if pne_id == "b0" else "wlan0"
+    world.gateway._deliveries._is_on_bluetooth = lambda pne_id: pne_id == "b0"
     for i in range(4):
         await world.board(f"b{i}", "light")
     await world.server.rekey("light")

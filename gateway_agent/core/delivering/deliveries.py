@@ -92,8 +92,12 @@ class Deliveries:
         counters: Counter[str],
         tell: Tell,
         hearing: Hearing,
+        is_on_bluetooth: Callable[[str], bool],
     ) -> None:
-        """`report_due` is called when a delivery report waits for the Server."""
+        """`report_due` is called when a delivery report waits for the Server.
+
+        `is_on_bluetooth` returns True for a PNE that was heard over Bluetooth last.
+        """
         self._store = store
         self._confirmations = confirmations
         self._unicast = unicast
@@ -105,6 +109,7 @@ class Deliveries:
         self._counters = counters
         self._tell = tell
         self._hearing = hearing
+        self._is_on_bluetooth = is_on_bluetooth
         self._runs: dict[str, _Run] = {}
         self._held: set[str] = set()
         self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
@@ -421,8 +426,10 @@ class Deliveries:
         """Return what is stored about a PNE that is confirmed, unreachable or excluded."""
         if pne_id in run.confirmed_by_advert:
             link = delivery_report.BLE
+        elif not _by_broadcast(recipient):
+            link = delivery_report.UNICAST
         else:
-            link = self._hearing.link_of(pne_id) if _by_broadcast(recipient) else delivery_report.UNICAST
+            link = delivery_report.BLE if self._is_on_bluetooth(pne_id) else delivery_report.WIFI
         return DeliveryOutcome(recipient.state, link, recipient.tries, self._clock.unix())
 
     def _execute(self, run: _Run, action: engine.Action) -> None:

@@ -7,16 +7,13 @@ by one.
 
 from collections.abc import Callable, Mapping
 
-from cpns import delivery_report
 from gateway_agent.core.alarms import UNHEARD, Alarms
 
 DELIVERIES_UNHEARD = 3
 """Deliveries in a row before the alarm, as a board may miss one or two broadcasts or be slow."""
 
 NetworkOf = Callable[[str], str]
-"""A function that returns, for a PNE ID, the interface behind which it was heard last or BLUETOOTH, "" if not known."""
-
-BLUETOOTH = "Bluetooth"
+"""A function that returns, for a PNE ID, the interface or radio behind which it was heard last, "" if not known."""
 
 
 class Hearing:
@@ -31,10 +28,6 @@ class Hearing:
         """Note that the PNE has proved that it got a key by broadcast; end the alarm of its network."""
         if self._unheard and self._unheard.pop(network := self._network_of(pne_id), None) is not None:
             self._alarms.clear(UNHEARD, network)
-
-    def link_of(self, pne_id: str) -> str:
-        """Return the link on which broadcasts reach the PNE, as a delivery report names it."""
-        return delivery_report.BLE if self._network_of(pne_id) == BLUETOOTH else delivery_report.WIFI
 
     def judge(self, by_broadcast: Mapping[str, bool]) -> None:
         """Count a delivery that is over, and raise the alarm of a network that reaches the limit.
