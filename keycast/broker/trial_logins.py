@@ -12,7 +12,7 @@ from keycast.broker.authority import CertificateAuthority
 from keycast.broker.folder import CA, CERTIFICATE, KEY, authority_of, write_client
 from keycast.broker.mqtt_end import Login
 from keycast.broker.trial import Who
-from message_plane.links.mqtt_files import tls_context
+from message_plane.links import mqtt_files
 from message_plane.links.mqtt_section import BrokerFiles
 from message_plane.links.mqtt_topics import SCHEME, tag_in, tag_of
 from private_store import files
@@ -37,6 +37,22 @@ def by_certificate(folder: Path, now: datetime.datetime) -> Who:
     return Who(register.server_tag, server, logins[0], _GATEWAYS, (logins[1], logins[2]), stranger)
 
 
+def by_folders(server_id: str, clients: Sequence[Path]) -> Who:
+    """Return ends with the certificates in three client folders: of the CPNS Server, and of two PN GWs.
+
+    Whoever is connected with one of them is thrown out for a moment. Raises NotPossible and BrokerFilesRefused.
+    """
+    if len(clients) != 3:
+        raise NotPossible("There are three clients: the CPNS Server, and two gateways.", "Name the folders of all.")
+    own = [BrokerFiles(*(client / name for name in (CA, CERTIFICATE, KEY))) for client in clients]
+    names = [mqtt_files.common_name(each) for each in own]
+    logins = [Login(mqtt_files.tls_context(each)) for each in own]
+    stranger = Login(mqtt_files.tls_context(BrokerFiles(own[0].ca)))
+    return Who(
+        tag_of(server_id), names[0], logins[0], (_tag(names[1]), _tag(names[2])), (logins[1], logins[2]), stranger
+    )
+
+
 def by_password(server_id: str, ca: Path | None, is_tls: bool, logins: Sequence[str]) -> Who:
     """Return ends with the user names and passwords of `logins`, none or three, each `USER:FILE`.
 
@@ -45,26 +61,26 @@ def by_password(server_id: str, ca: Path | None, is_tls: bool, logins: Sequence[
     """
     if len(logins) not in (0, 3):
         raise NotPossible("There are three logins: of the CPNS Server, and of two gateways.", "Name all of them.")
-    context = tls_context(BrokerFiles(ca)) if is_tls else None
+    context = mqtt_files.tls_context(BrokerFiles(ca)) if is_tls else None
     users = [_login(each, context) for each in logins] or [Login(context)] * 3
-    tags = _GATEWAYS if not logins else (_tag(users[1]), _tag(users[2]))
+    tags = _GATEWAYS if not logins else (_tag(users[1].user), _tag(users[2].user))
     tag = tag_of(server_id)
     return Who(tag, f"{tag}-{registers.TRIAL}", users[0], tags, (users[1], users[2]), Login(context))
 
 
-def _tag(login: Login) -> str:
+def _tag(user: str | None) -> str:
     try:
-        return tag_in(f"{SCHEME}:{login.user}")
+        return tag_in(f"{SCHEME}:{user}")
     except ValueError:
         raise NotPossible(
-            f"{login.user!a} is no tag of a gateway.", "Write the 32 hex digits that broker-files shows."
+            f"{user!a} is no tag of a gateway.", "Write the 32 hex digits that broker-files shows."
         ) from None
 
 
 def _certified(authority: CertificateAuthority, name: str, now: datetime.datetime) -> Login:
     with tempfile.TemporaryDirectory(prefix="keycast-broker-test-") as at:  # OpenSSL reads keys from files only
         write_client(Path(at), authority, authority.client(name, now))
-        return Login(tls_context(BrokerFiles(*(Path(at) / name for name in (CA, CERTIFICATE, KEY)))))
+        return Login(mqtt_files.tls_context(BrokerFiles(*(Path(at) / name for name in (CA, CERTIFICATE, KEY)))))
 
 
 def _login(text: str, context: ssl.SSLContext | None) -> Login:

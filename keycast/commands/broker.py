@@ -84,7 +84,7 @@ def broker_files(
 
 
 def _trial(url: str, path: Path, facts: dict[str, Any]) -> str:
-    how = f" --files {shlex.quote(str(path))}" if facts["has_authority"] else " --login ..."
+    how = f" --files {shlex.quote(str(path))}" if facts["has_authority"] else " --client ..."
     return f"keycast server broker-test {url}{how}"
 
 
@@ -102,6 +102,15 @@ def broker_test(
             metavar="USER:FILE",
             help="In place of certificates: a user and the file of the password. Name three, of the CPNS Server and of "
             "two gateways, whose users are 32 hex digits.",
+        ),
+    ] = None,
+    client: Annotated[
+        list[Path] | None,
+        typer.Option(
+            parser=folder,
+            metavar="FOLDER",
+            help="In place of --files, with your own authority: a folder of ca.crt, client.crt and client.key. Name "
+            "three, of the CPNS Server and of two gateways; they are thrown out for a moment.",
         ),
     ] = None,
     ca: Annotated[
@@ -137,10 +146,12 @@ def broker_test(
             broker = broker_of(url)
         except ValueError as error:
             raise NotPossible(f"{url!a} is not {error}.") from None
+        if (certified_by or client) and not broker.tls:
+            raise NotPossible("Certificates need TLS.", f"Write {url.replace('mqtt:', 'mqtts:', 1)}")
         if certified_by is not None:
-            if not broker.tls:
-                raise NotPossible("Certificates need TLS.", f"Write {url.replace('mqtt:', 'mqtts:', 1)}")
             who = trial_logins.by_certificate(certified_by, datetime.datetime.now(datetime.UTC))
+        elif client:
+            who = trial_logins.by_folders(server, client)
         else:
             who = trial_logins.by_password(server, ca, broker.tls, login or [])
         found = trial(broker, who, versions)

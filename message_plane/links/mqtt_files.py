@@ -46,6 +46,12 @@ def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool
     _check_name(certificate, own.certificate, tag, is_server)
 
 
+def common_name(own: BrokerFiles) -> str:
+    """Return the CN of the certificate of a client, "" if there is none. Raises BrokerFilesRefused."""
+    names = [] if own.certificate is None else _names(_certificates(own.certificate)[0])
+    return names[0] if len(names) == 1 else ""
+
+
 def tls_context(own: BrokerFiles) -> ssl.SSLContext:
     """Return the context with which a client verifies a broker and proves itself. Raises BrokerFilesRefused.
 
@@ -121,8 +127,12 @@ def _check_dates(certificate: x509.Certificate, path: Path, now: datetime.dateti
         )
 
 
+def _names(certificate: x509.Certificate) -> list[str]:
+    return [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+
+
 def _check_name(certificate: x509.Certificate, path: Path, tag: str, is_server: bool) -> None:
-    names = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    names = _names(certificate)
     if names == [tag] or (is_server and len(names) == 1 and names[0].startswith(f"{tag}-")):
         return
     found = f"the CN {names[0]}" if names else "no CN"

@@ -187,6 +187,16 @@ async def test_the_trial_names_what_is_wrong_and_the_line_to_add(tmp_path: Path,
     }
 
 
+async def test_a_trial_with_the_certificates_of_the_ends_themselves(tmp_path: Path, port: int) -> None:
+    """As with an authority that is not ours."""
+    words = [word for name in ("server", "gateways/gw.a", "gateways/gw.b") for word in ("--client", tmp_path / name)]
+    async with broker(write_files(tmp_path, port), port):
+        found = await broker_test(f"mqtts://localhost:{port}", *words, "--mqtt", "5")
+        assert len(found) == 12 and all(each["passed"] for each in found.values()), found
+        refused = await asyncio.to_thread(typed, "broker-test", f"mqtts://localhost:{port}", *words[:4])
+        assert refused.exit_code == 1 and "There are three clients" in refused.output
+
+
 async def test_a_broker_with_passwords(tmp_path: Path, port: int) -> None:
     """The same access list holds: the users are the tags."""
     configuration = write_files(tmp_path, port, has_authority=False)
