@@ -64,6 +64,11 @@ class OwnIdentity:
         """
         return _scalar_of(self._key)
 
+    def octets(self) -> bytes:
+        """Return what a key file holds, private key included, for a store that is as private as such a file."""
+        fields = {"format": IDENTITY_FORMAT, "entity_id": self.entity_id, "role": self.role}
+        return _octets_of(fields | {"private_key": self.private_octets().hex()})
+
     def __repr__(self) -> str:
         return f"OwnIdentity({self.entity_id!r}, {self.role!r}, <private key>)"
 
@@ -73,20 +78,17 @@ class OwnIdentity:
 
         Raises IdentityError if the file exists, or for an invalid entity ID (`cpns.name_rule`).
         """
+        identity = cls.new(entity_id, role)
+        files.write_new(Path(path), identity.octets(), IdentityError)
+        return identity
+
+    @classmethod
+    def new(cls, entity_id: str, role: str) -> OwnIdentity:
+        """Make a new key for `entity_id`, which is stored nowhere. Raises IdentityError for an invalid entity ID."""
         wrong = name_rule.fault(entity_id, tuning.CREDENTIAL_ID_MAX)
         if wrong is not None:
             raise IdentityError(f"the entity ID {entity_id!a} {wrong}: choose another one")
-        identity = cls(entity_id, role, ec.generate_private_key(_CURVE))
-        _write_new(
-            Path(path),
-            {
-                "format": IDENTITY_FORMAT,
-                "entity_id": entity_id,
-                "role": role,
-                "private_key": identity.private_octets().hex(),
-            },
-        )
-        return identity
+        return cls(entity_id, role, ec.generate_private_key(_CURVE))
 
     @classmethod
     def kept(cls, path: Path, entity_id: str, role: str, remedy: str) -> OwnIdentity:
@@ -100,11 +102,16 @@ class OwnIdentity:
     @classmethod
     def load(cls, path: str | Path) -> OwnIdentity:
         """Return the identity in `path`. Raises IdentityError if it is missing, readable by other users, or damaged."""
-        fields = _read(Path(path), IDENTITY_FORMAT)
+        return cls.from_octets(_octets_in(Path(path)), str(path))
+
+    @classmethod
+    def from_octets(cls, octets: bytes, place: str) -> OwnIdentity:
+        """Return the identity that `octets` returned. Raises IdentityError, which names `place`, if it is damaged."""
+        fields = _read(octets, IDENTITY_FORMAT, place)
         entity_id, role = fields.get("entity_id"), fields.get("role")
         if not isinstance(entity_id, str) or not isinstance(role, str):
-            raise _damaged(Path(path))
-        return cls(entity_id, role, _key_from(fields, Path(path)))
+            raise _damaged(place)
+        return cls(entity_id, role, _key_from(fields, place))
 
 
 class BroadcastSigningKey:
@@ -144,9 +151,8 @@ class BroadcastSigningKey:
         """
         signing = cls(ec.generate_private_key(_CURVE), epoch)
         require_distinct(signing, *others)
-        _write_new(
-            Path(path), {"format": SIGNING_FORMAT, "epoch": epoch, "private_key": _scalar_of(signing._key).hex()}
-        )
+        fields = {"format": SIGNING_FORMAT, "epoch": epoch, "private_key": _scalar_of(signing._key).hex()}
+        files.write_new(Path(path), _octets_of(fields), IdentityError)
         return signing
 
     @classmethod
@@ -158,11 +164,11 @@ class BroadcastSigningKey:
     @classmethod
     def load(cls, path: str | Path, *others: HasPublicX) -> BroadcastSigningKey:
         """Return the signing key in `path`. Raises IdentityError, also if it equals a key of `others` (SEC-17)."""
-        fields = _read(Path(path), SIGNING_FORMAT)
+        fields = _read(_octets_in(Path(path)), SIGNING_FORMAT, str(path))
         epoch = fields.get("epoch")
         if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
-            raise _damaged(Path(path))
-        signing = cls(_key_from(fields, Path(path)), epoch)
+            raise _damaged(str(path))
+        signing = cls(_key_from(fields, str(path)), epoch)
         require_distinct(signing, *others)
         return signing
 
@@ -184,7 +190,7 @@ def _scalar_of(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_numbers().private_value.to_bytes(32, "big")
 
 
-def _key_from(fields: dict[str, Any], path: Path) -> ec.EllipticCurvePrivateKey:
+def _key_from(fields: dict[str, Any], place: str) -> ec.EllipticCurvePrivateKey:
     text = fields.get("private_key")
     try:
         octets = bytes.fromhex(text) if isinstance(text, str) else b""
@@ -192,25 +198,28 @@ def _key_from(fields: dict[str, Any], path: Path) -> ec.EllipticCurvePrivateKey:
             raise ValueError
         return ec.derive_private_key(int.from_bytes(octets, "big"), _CURVE)
     except ValueError:
-        raise _damaged(path) from None
+        raise _damaged(place) from None
 
 
-def _damaged(path: Path) -> IdentityError:
+def _damaged(place: str) -> IdentityError:
     return IdentityError(
-        f"{path} is not a usable key file: restore it from your copy, or create a new one and pair again"
+        f"{place} is not a usable key file: restore it from your copy, or create a new one and pair again"
     )
 
 
-def _write_new(path: Path, fields: dict[str, Any]) -> None:
-    files.write_new(path, (json.dumps(fields, indent=1) + "\n").encode(), IdentityError)
+def _octets_of(fields: dict[str, Any]) -> bytes:
+    return (json.dumps(fields, indent=1) + "\n").encode()
 
 
-def _read(path: Path, wanted: str) -> dict[str, Any]:
-    octets = files.read(path, IdentityError, missing="Create the key first.", most=FILE_MAX)
+def _octets_in(path: Path) -> bytes:
+    return files.read(path, IdentityError, missing="Create the key first.", most=FILE_MAX)
+
+
+def _read(octets: bytes, wanted: str, place: str) -> dict[str, Any]:
     try:
         fields = json.loads(octets)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or fields.get("format") != wanted:
-        raise _damaged(path)
+        raise _damaged(place)
     return fields

@@ -26,7 +26,7 @@ from typing import TypeVar
 from cpns import numbers
 from cpns.errors import NotAllowed, Unknown
 from key_servers.cpns_server import alarms as kinds
-from key_servers.cpns_server import events, listening, tuning
+from key_servers.cpns_server import events, listening, server_identity, tuning
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.broker_watch import BrokerWatch
 from key_servers.cpns_server.config import ServerConfig
@@ -167,13 +167,16 @@ class CpnsServer:
         store = ServerStore(open_database(state_dir, database_url))
         try:
             counters: Counter[str] = Counter()
-            sessions = GatewaySessions(state_dir, config.id, counters) if config.is_remote else None
+            sessions: GatewaySessions | None = None
+            if config.is_remote:
+                identity = server_identity.kept(store, state_dir, config.id)
+                sessions = GatewaySessions(state_dir, identity, counters)
             way = gateways or sessions or InProcessGateways({})
             server = cls(store, config, clock, random_octets, counters, way, sessions, AllShards())
             is_older = server._store_watch.go_on()
             server._keys.resume(clock())
             if sessions is not None:
-                database_id = store.database_id(random_octets)
+                database_id = store.database_id(secrets.token_bytes)
                 mqtt = await listening.mqtt_link(config, sessions.identity, database_id, counters)
                 server._broker_watch.link = mqtt
                 links = listening.udp_links(config)

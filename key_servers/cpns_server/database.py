@@ -122,6 +122,10 @@ class ServerDatabase(Protocol):
         """Run one writing statement inside a transaction. Raises RuntimeError outside of one."""
         ...
 
+    def identity(self, first: Callable[[], bytes]) -> bytes | None:
+        """Return the octets of the Server's own key, those of `first` if there are none; None if a file has them."""
+        ...
+
     def erase_after_commit(self) -> None:
         """Say, inside a transaction, that it deletes a secret: what older pages hold is erased as far as possible."""
         ...

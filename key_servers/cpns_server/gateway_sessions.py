@@ -16,8 +16,9 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
 from key_servers.cpns_server.gateway_presence import GatewayPresence
 from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
+from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from key_servers.cpns_server.sqlite_database import RESTORE_BACKUP
-from key_servers.errors import ServerError, StoreFailed, StoreUnusable
+from key_servers.errors import ServerError, StoreFailed
 from message_plane import credentials, errors
 from message_plane.cpns_resource import PATH, board_resource, uplink_resource
 from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE, Credential
@@ -27,7 +28,6 @@ from message_plane.links.link import Link
 from message_plane.links.tunnel import TunnelLink
 from message_plane.session_file import SessionFile
 from message_plane.vouched import Vouched
-from private_store import files
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt import MqttLink
@@ -38,7 +38,6 @@ HandlePne = Callable[[str, bytes | None, bytes], bytes]
 
 _log = logging.getLogger(__name__)
 
-IDENTITY_FILE = "identity.json"
 SESSIONS_FILE = "sessions.sqlite3"
 
 
@@ -48,15 +47,8 @@ class GatewaySessions:
     A name belongs to a PN GW or to a PNE, and every credential comes from an operator (SEC-16, SEC-31).
     """
 
-    def __init__(self, state_dir: Path, entity_id: str, counters: Counter[str]) -> None:
-        """Load or make the Server's key. Raises ServerError (it has another name)."""
-        path = state_dir / IDENTITY_FILE
-        self.identity = OwnIdentity.kept(path, entity_id, "server", RESTORE_BACKUP)
-        if self.identity.entity_id != entity_id:
-            raise ServerError(
-                f"{path} belongs to {self.identity.entity_id}, the configuration says {entity_id}.",
-                "Put the old name back: PN GWs know this key by it.",
-            )
+    def __init__(self, state_dir: Path, identity: OwnIdentity, counters: Counter[str]) -> None:
+        self.identity = identity
         self._state_dir = state_dir
         self._counters = counters
         self._tunnel = TunnelLink()
@@ -194,7 +186,7 @@ class GatewaySessions:
     def images(self) -> dict[str, bytes]:
         """Return the files of this end that a backup holds: the Server's key, and registrations without sessions."""
         return {
-            IDENTITY_FILE: files.read(self._state_dir / IDENTITY_FILE, StoreUnusable),
+            IDENTITY_FILE: self.identity.octets(),
             SESSIONS_FILE: self._sessions.image(),
         }
 

@@ -82,6 +82,10 @@ class ServerStore:
         """Go on with an older copy after `work` (`ServerDatabase.accept`)."""
         self._database.accept(work)
 
+    def identity(self, first: Callable[[], bytes]) -> bytes | None:
+        """Return the octets of the Server's own key (`ServerDatabase.identity`)."""
+        return self._database.identity(first)
+
     def image(self) -> bytes:
         """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys.
 

@@ -10,8 +10,8 @@ import aiomqtt
 import pytest
 
 from key_servers.cpns_server.app import CpnsServer
-from key_servers.cpns_server.gateway_sessions import IDENTITY_FILE
 from key_servers.cpns_server.server_claim import AnotherServer
+from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from message_plane.links.mqtt_topics import database, tag_of
 from tests.integration.mqtt_uplink_world import RULES, SERVER_ID, Operator
 from tests.unit.mosquitto_broker import Mosquitto, mosquitto

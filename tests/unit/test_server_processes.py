@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 from key_servers.cpns_server import tuning
+from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.server_identity import IDENTITY_FILE
+from key_servers.errors import ServerError
+from message_plane.identity import OwnIdentity
 from tests.unit.cpns_server_parts import House, succeeded
 from tests.unit.server_databases import emptied, postgres_url
 from tests.waiting import until
@@ -85,6 +89,24 @@ async def test_a_periodic_update_that_two_processes_see_due_is_made_once(url: st
         assert one.server.show_group(SG).version == expected
     await one.server.close()
     await other.server.close()
+
+
+async def test_processes_on_one_database_have_one_key_and_a_file_from_before_becomes_it(
+    url: str, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir(mode=0o700)
+    OwnIdentity.create(tmp_path / "one" / IDENTITY_FILE, "server.local", "server")
+    credentials = []
+    for name in ("one", "other"):
+        listening = ServerConfig(listen=["127.0.0.1"], port=0)
+        server = await CpnsServer.open(tmp_path / name, listening, database_url=url)
+        credentials.append(server.credential())
+        await server.close()
+    assert credentials[0] == credentials[1] == OwnIdentity.load(tmp_path / "one" / IDENTITY_FILE).credential.ccs
+    assert not (tmp_path / "other" / IDENTITY_FILE).exists()
+    with pytest.raises(ServerError, match="belongs to"):
+        await CpnsServer.open(tmp_path / "one", ServerConfig(id="other.local", listen=["127.0.0.1"]), database_url=url)
 
 
 @pytest.mark.req("CPNS-GKM-60", "SEC-03")

@@ -22,7 +22,8 @@ from cpns import numbers
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.gateway_sessions import IDENTITY_FILE, SESSIONS_FILE
+from key_servers.cpns_server.gateway_sessions import SESSIONS_FILE
+from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import GroupState, JoinPolicy, MemberState, StoredGateway, StoredGroup, StoredKey

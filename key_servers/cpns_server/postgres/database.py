@@ -57,6 +57,7 @@ class PostgresServerDatabase:
         self._prober = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-probe")
         self._probing: Future[PatientConnection] | None = None
         self._resumed: Callable[[], None] = _nothing
+        self._when_older: list[Callable[[], None]] = []
         self._connection = _opened(url)
         self._adopt(self._connection)
 
@@ -99,6 +100,10 @@ class PostgresServerDatabase:
         """As `ServerDatabase.is_older`."""
         return self._is_older
 
+    def when_older(self, action: Callable[[], None]) -> None:
+        """Call `action` inside each transaction that goes on with an older copy: it removes what no copy may have."""
+        self._when_older.append(action)
+
     def accept(self, work: Callable[[int], object]) -> None:
         """As `ServerDatabase.accept`."""
 
@@ -111,6 +116,8 @@ class PostgresServerDatabase:
                 origin.store(self._connection, self.source.origin)
             except psycopg.Error as error:
                 raise self._failed(error) from None
+            for action in self._when_older:
+                action()
             work(unused_s)
 
         self._accepting = True
@@ -204,6 +211,21 @@ class PostgresServerDatabase:
             raise RuntimeError("a write outside of a transaction")
         self._wrote = True
         self._run(schema.common(sql), values)
+
+    def identity(self, first: Callable[[], bytes]) -> bytes | None:
+        """As `ServerDatabase.identity`."""
+
+        def kept() -> bytes:
+            if not (found := self.rows("SELECT octets FROM identity")):
+                self.write("INSERT INTO identity VALUES (1, ?)", first())
+                found = self.rows("SELECT octets FROM identity")
+            return bytes(found[0][0])
+
+        self._accepting = True  # of an older copy too, as the key never changes
+        try:
+            return self.attempt(kept)
+        finally:
+            self._accepting = False
 
     def erase_after_commit(self) -> None:
         """Do nothing: what PostgreSQL keeps of deleted rows is its server's (docs/operators.md)."""
