@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 SOCKET_FILE = "control.sock"  # its name in the state folder
 REQUEST_MAX = 64 * 1024
-ANSWER_MAX = 4 * 1024 * 1024
+ANSWER_MAX = 64 * 1024 * 1024  # a group with 100,000 members and deliveries
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
 asked_by: ContextVar[str] = ContextVar("asked_by", default="")

@@ -7,6 +7,7 @@ from cpns.errors import NotAllowed, Unknown
 
 _SHOWN_MAX = 5
 _TYPED_MAX = 128  # characters; comparing longer names takes long, and no person typed them
+_COMPARED_MAX = 1000  # names; comparing with each of more would keep everybody else waiting
 
 
 def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
@@ -14,16 +15,16 @@ def require(name: str, known: Iterable[str], what: str, step: str = "") -> None:
 
     The sentence goes on with the nearest name or, if none is near, with all names if they are few; it ends with `step`.
     """
-    names = sorted(set(known))
+    names = set(known)
     if name not in names:
-        raise Unknown(" ".join(filter(None, (f"there is no {what} {name!r}.", _near(name, names), step))))
+        raise Unknown(" ".join(filter(None, (f"there is no {what} {name!r}.", _near(name, sorted(names)), step))))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence with the known name that was perhaps meant; "" if none is near."""
-    if len(name) > _TYPED_MAX:
-        return ""
+    """Return a sentence with the known name that was perhaps meant; "" if none is near, or too many are known."""
     by_folded = {each.casefold(): each for each in known}
+    if len(name) > _TYPED_MAX or len(by_folded) > _COMPARED_MAX:
+        return ""
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1)
     return f"Did you mean {by_folded[found[0]]!r}?" if found else ""
 

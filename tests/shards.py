@@ -37,6 +37,7 @@ LONG_S = {
     "tests/integration/test_end_to_end_hostile.py": 45,
     "tests/system/test_system_end_to_end_memory.py": 60,
     "tests/integration/test_end_to_end_losses.py": 25,
+    "tests/integration/test_server_rest.py": 25,
     "tests/system/test_system_end_to_end_kill.py": 35,
     "tests/system/test_serial_board_end_to_end.py": 30,
     "tests/integration/test_end_to_end_flows.py": 20,

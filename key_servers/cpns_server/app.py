@@ -145,6 +145,7 @@ class CpnsServer:
             config.creation_by_pnes,
         )
         self._views = Views(store, self._courier, self._pne_courier)
+        self.sg_ids, self.members = self._views.sg_ids, self._views.members
 
     @classmethod
     async def open(

@@ -89,10 +89,12 @@ class ServerStore:
     def image(self) -> bytes:
         """Return the octets of a file like this one for a backup: everything but Group Keys and Entity User Keys.
 
-        It tells which PNEs had keys from sessions, by random ones in their place (`learnt_entity_user_keys`).
+        Tokens of operators stay out, too: one that is revoked later would come back with it. It tells which PNEs had
+        keys from sessions, by random ones in their place (`learnt_entity_user_keys`).
         """
         return self._database.image(
             "DELETE FROM group_keys",
+            "DELETE FROM operator_token",
             "DELETE FROM entity_user_key WHERE provisioned = 1",
             "UPDATE entity_user_key SET current = randomblob(16), previous = NULL",
             "UPDATE server SET database_id = NULL",  # what is restored from it is another database

@@ -17,6 +17,7 @@ from key_servers.cpns_server.values import (
     ServerAlarm,
     ServerStatus,
     StoredGroup,
+    StoredMember,
 )
 
 PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
@@ -53,6 +54,14 @@ class Views:
         """Return all living Service Groups."""
         return tuple(self._view(group) for group in self._store.groups() if group.state is not GroupState.DELETED)
 
+    def sg_ids(self) -> tuple[str, ...]:
+        """Return the IDs of all living Service Groups."""
+        return tuple(group.sg_id for group in self._store.groups() if group.state is not GroupState.DELETED)
+
+    def members(self, sg_id: str) -> tuple[StoredMember, ...]:
+        """Return all PNEs that have or had a relation to a Service Group."""
+        return self._store.members(sg_id)
+
     def group(self, sg_id: str) -> GroupView:
         """Return one Service Group, even a deleted one while its PN GWs are still being told. Raise Unknown."""
         group = self._store.group(sg_id)
@@ -83,15 +92,15 @@ class Views:
 
     def _deliveries(self, sg_id: str) -> tuple[GatewayDelivery, ...]:
         shown = []
+        serving = {gateway.pn_id: gateway.gateway_id for gateway in self._store.gateways() if not gateway.blocked}
         for key, (wanted, accepted) in sorted(self._store.positions(sg_id).items()):
             pn_id, _ = key
-            gateway = self._store.gateway_of(pn_id)
             state = self._courier.state_of(key, wanted, accepted)
             shown.append(
                 GatewayDelivery(
-                    gateway_id=gateway.gateway_id if gateway is not None else "",
+                    gateway_id=serving.get(pn_id, ""),
                     pn_id=pn_id,
-                    state=state.name if gateway is not None else "blocked",
+                    state=state.name if pn_id in serving else "blocked",
                     wanted_revision=wanted.revision,
                     accepted_revision=accepted.revision,
                     wanted_version=wanted.version,

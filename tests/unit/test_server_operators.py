@@ -1,5 +1,6 @@
 """Commands of operators: each is in the audit log, once, without a secret; policies of groups that change later."""
 
+import contextlib
 import inspect
 import json
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cpns import messages, numbers
 from cpns.errors import MalformedMessage, NotAllowed, Unknown
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -19,8 +21,10 @@ from key_servers.cpns_server.operators.commands import BY_NAME, COMMANDS
 from key_servers.cpns_server.operators.desk import LEFT_OUT, OperatorDesk, UnfinishedRequest
 from key_servers.cpns_server.operators.operator import Operator
 from key_servers.cpns_server.rest.rates import RequestRate, RequestRates
+from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.errors import StoreFailed
 from key_servers.https import tokens
+from key_servers.known_names import nearest
 from tests.unit.cpns_server_parts import HandClock, House
 from tests.unit.server_databases import ServerPlace, emptied, place, postgres_url
 
@@ -211,6 +215,18 @@ async def test_tokens_of_an_operator(desk: Desk) -> None:
     assert desk.server.tokens.find(token_id) is None
 
 
+async def test_a_backup_holds_the_log_and_no_token(desk: Desk, tmp_path: Path) -> None:
+    await desk.do("server.add-token", operator="bob", scope="admin", days=2)
+    await desk.do("group.create", sg_id=SG)
+    restored = tmp_path / "restored"
+    restored.mkdir(mode=0o700)
+    (restored / FILE_NAME).touch(mode=0o600)
+    (restored / FILE_NAME).write_bytes(desk.server.images()[FILE_NAME])
+    store = ServerPlace(restored, None).store()
+    assert store.tokens.all() == () and len(store.audit.page(10)) == 2
+    store.close()
+
+
 def test_scopes_include_those_before_them() -> None:
     assert [[one.includes(other) for other in Scope] for one in Scope] == [
         [True, False, False],
@@ -264,3 +280,54 @@ async def test_a_new_period_and_batching_hold_from_now_on(tmp_path: Path) -> Non
     house.server.work()
     assert house.server.show_group(SG).version == version + 2
     await house.server.close()
+
+
+async def test_a_command_costs_no_more_at_a_server_of_many_homes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other requests wait meanwhile, so the number of statements does not grow with homes and groups."""
+    rows, counted = desk.server._store._database.rows, [0]
+
+    def counting(*what: Any) -> list[Any]:
+        counted[0] += 1
+        return rows(*what)
+
+    monkeypatch.setattr(desk.server._store._database, "rows", counting)
+
+    async def cost(name: str, **arguments: Any) -> int:
+        counted[0] = 0
+        with contextlib.suppress(Unknown):
+            await desk.do(name, **arguments)
+        return counted[0]
+
+    async def costs() -> list[int]:
+        asked: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("group.update", {"sg_id": SG}),
+            ("group.show", {"sg_id": SG}),
+            ("group.open", {"sg_id": SG, "pn_id": "home"}),
+            ("group.policy", {"sg_id": SG, "period_s": 0}),
+            ("group.delete", {"sg_id": "attic"}),
+            ("server.gateways", {}),
+            ("server.pnes", {}),
+        )
+        return [await cost(name, **arguments) for name, arguments in asked]
+
+    await desk.do("group.create", sg_id=SG, open_to=["home"])
+    await join(desk.server, "gw", "home", "lamp")
+    few = await costs()
+    for number in range(20):
+        desk.server.register_gateway(f"gw.{number}", f"pn.{number}", is_open=True)
+        await desk.do("group.create", sg_id=f"sg.{number}")
+        await desk.do("group.open", sg_id=SG, pn_id=f"pn.{number}")
+        await join(desk.server, f"gw.{number}", f"pn.{number}", f"lamp.{number}")
+    assert await costs() == few
+    assert len(desk.server.show_group(SG).deliveries) == 21
+
+
+def test_a_mistyped_name_is_compared_with_so_many_names_only() -> None:
+    assert nearest("lamp.7", ["lamp.07", *map(str, range(900))]) == "Did you mean 'lamp.07'?"
+    assert nearest("lamp.7", ["lamp.07", *map(str, range(1000))]) == ""
+
+
+async def join(server: CpnsServer, gateway_id: str, pn_id: str, pne_id: str) -> None:
+    fields = {messages.PNE_ID: pne_id, messages.SG_ID: SG, messages.PN_ID: pn_id}
+    answer = await server.handle(gateway_id, messages.encode(numbers.JOIN_REQUEST, fields))
+    assert messages.decode(answer)[1][messages.RESULT] == numbers.RESULT_SUCCESS

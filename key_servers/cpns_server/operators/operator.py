@@ -81,8 +81,7 @@ class Operator:
         """Create a Service Group and its first key."""
         new_name(sg_id, "Service Group")
         open_to = list(open_to)
-        for pn_id in open_to:
-            self._require_pn(pn_id)
+        self._require_pns(open_to)
         return self._server.create_group(sg_id, open_to, **how)
 
     def set_policy(self, sg_id: str, **policy: Any) -> GroupView:
@@ -93,7 +92,7 @@ class Operator:
     def open_to(self, sg_id: str, pn_id: str) -> None:
         """Let the boards of one more PN join a Service Group."""
         self._require_group(sg_id)
-        self._require_pn(pn_id)
+        self._require_pns([pn_id])
         self._server.open_group(sg_id, pn_id)
 
     def permit(self, sg_id: str, pne_id: str) -> None:
@@ -146,7 +145,7 @@ class Operator:
         self, pne_id: str, pn_id: str, credential: str = "", entity_user_key: str = "", replace: bool = False
     ) -> None:
         """Let a board speak through the PN GW of a PN, and name its credential or key for end-to-end groups."""
-        self._require_pn(pn_id)
+        self._require_pns([pn_id])
         ccs = typed_credential(credential, ROLE_PNE).ccs if credential else b""
         euk = _key_octets(entity_user_key) if entity_user_key else b""
         self._server.admit_pne(new_name(pne_id, "board"), pn_id, ccs, euk, replace)
@@ -164,7 +163,7 @@ class Operator:
         """Move a board to another PN; it leaves all its Service Groups."""
         bound = self._server.pnes()
         require(pne_id, bound, "board")
-        self._require_pn(pn_id)
+        self._require_pns([pn_id])
         if bound[pne_id] == pn_id:
             raise NotAllowed(f"{pne_id} belongs to {pn_id} already")
         self._server.move_pne(pne_id, pn_id)
@@ -243,19 +242,17 @@ class Operator:
         require(operator, {token.operator for token in self._server.tokens.all()}, "operator")
         self._server.tokens.revoke(operator)
 
-    def _groups(self) -> list[str]:
-        return [view.sg_id for view in self._server.list_groups()]
-
     def _states(self, sg_id: str) -> dict[str, MemberState]:
         self._require_group(sg_id)
-        return {member.pne_id: member.state for member in self._server.show_group(sg_id).members}
+        return {member.pne_id: member.state for member in self._server.members(sg_id)}
 
     def _require_group(self, sg_id: str) -> None:
-        require(sg_id, self._groups(), "Service Group", "For the whole list: keycast group list")
+        require(sg_id, self._server.sg_ids(), "Service Group", "For the whole list: keycast group list")
 
-    def _require_pn(self, pn_id: str) -> None:
+    def _require_pns(self, pn_ids: Iterable[str]) -> None:
         served = {gateway.pn_id for gateway in self._server.gateways() if not gateway.blocked}
-        require(pn_id, served, "PN", "A PN is there once a PN GW serves it: keycast server add-gateway")
+        for pn_id in pn_ids:
+            require(pn_id, served, "PN", "A PN is there once a PN GW serves it: keycast server add-gateway")
 
 
 def typed_credential(text: str, role: str) -> Credential:
