@@ -91,5 +91,5 @@ class ServerSilence:
         self._alarms.set(
             SERVER,
             f"The CPNS Server has not answered this gateway for {int(silent_s // 60)} minutes{why}: {so_now}. "
-            "See whether it runs, and whether a line, a firewall or a broker is in the way.",
+            "See whether it runs, and whether a line, a firewall or a broker (keycast gateway check) is in the way.",
         )
