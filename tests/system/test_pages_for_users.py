@@ -507,7 +507,8 @@ async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
         as_nobody = (
             "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
         )  # root's files stay its own
-        unit.write_text(f"[Service]\nExecStart={as_nobody}mosquitto -c {mosquitto}/mosquitto.conf\n")
+        # it ends by itself if this test is killed
+        unit.write_text(f"[Service]\nExecStart=timeout 600 {as_nobody}mosquitto -c {mosquitto}/mosquitto.conf\n")
         await desk.done("export USER=$(id -un)")
         with reading:
             for _ in range(2):
