@@ -59,7 +59,7 @@ class Endpoint:
         resources: ResourcesByRole,
         counters: Counter[str],
         requests_max: int = tuning.REQUESTS_MAX,
-        leases: Leases | None = None,
+        shard_of: Callable[[str], int] | None = None,
     ) -> None:
         """Only `open` calls this."""
         self.identity = identity
@@ -68,7 +68,7 @@ class Endpoint:
         self._store = store
         self._lease = lease
         incidents = Incidents(counters)
-        self._leases = leases or Leases()
+        self._leases = Leases(shard_of) if shard_of is not None and lease is None else Leases()
         self._queue = CommitQueue(store)
         self._sessions = Sessions(identity.role, store, self._queue, self._leases, incidents)
         self._exchanges = Exchanges(self._process, incidents)
@@ -95,14 +95,14 @@ class Endpoint:
         links: Sequence[Link[Any]],
         counters: Counter[str] | None = None,
         requests_max: int = tuning.REQUESTS_MAX,
-        leases: Leases | None = None,
+        shard_of: Callable[[str], int] | None = None,
     ) -> Endpoint:
         """Acquire the lease of `store`, if it has one for all contexts, open each of `links`, and begin to answer.
 
         `resources`: by the role of a peer with a session, what it may request, and what `request` requests from it. The
         endpoint closes the links; the caller closes the store. `counters` counts incidents by name. `requests_max`: how
-        many requests of this endpoint may be under way at once; others wait. `leases`: an empty table that knows the
-        shards of a store with several, whose leases come by `adopt`.
+        many requests of this endpoint may be under way at once; others wait. `shard_of` returns the shard
+        of an entity by its ID; it is needed with a store whose contexts are leased by shard (`adopt`).
 
         Raises LeaseHeld, StoreError, and the exceptions of the links (PortInUse, CannotListen).
         """
@@ -113,7 +113,7 @@ class Endpoint:
             resources,
             Counter() if counters is None else counters,
             requests_max,
-            leases,
+            shard_of,
         )
         try:
             if endpoint._lease is not None:
@@ -150,12 +150,12 @@ class Endpoint:
         """
         await self._sessions.let_go(lease)
 
-    def reconcile(self) -> None:
+    async def reconcile(self) -> None:
         """End the sessions whose context or credential was removed from the store, by whatever process.
 
         This happens by itself within seconds. Raises StoreError.
         """
-        self._sessions.reconcile()
+        await self._sessions.reconcile()
 
     async def request(self, entity_id: str, payload: bytes, *, resource: str, timeout_s: float = 30.0) -> bytes:
         """Request the resource at the path `resource` from `entity_id` over its session; return the body of the answer.
@@ -448,7 +448,7 @@ class Endpoint:
         edition = self._store.edition()
         if edition != self._edition:
             self._edition = edition
-            self._sessions.reconcile()
+            await self._sessions.reconcile()
 
     async def _silence(self) -> None:
         if not self._silent:

@@ -308,14 +308,21 @@ class Sessions:
         now = monotonic()
         return [self._end(session) for session in list(self._by_recipient_id.values()) if session.worn_out(now)]
 
-    def reconcile(self) -> None:
+    async def reconcile(self) -> None:
         """End the sessions whose context was removed from the store, or whose key was replaced or removed in it."""
-        kept = {stored.recipient_id for lease in self._leases for stored in self._store.contexts(lease.shard)}
+        stored = [
+            session
+            for session in self._by_recipient_id.values()
+            if not session.peer.provisional and session.ceiling and session.recipient_id not in self._promotions
+        ]
+        shards = [lease.shard for lease in self._leases]
+        found = await asyncio.to_thread(lambda: [each for shard in shards for each in self._store.contexts(shard)])
+        kept = {context.recipient_id for context in found}
+        for session in stored:
+            if session.recipient_id not in kept:
+                self._end(session)
         for session in list(self._by_recipient_id.values()):
-            if session.peer.provisional:
-                continue
-            unsaved = session.ceiling == 0 or session.recipient_id in self._promotions
-            if session.over or (session.recipient_id not in kept and not unsaved):
+            if not session.peer.provisional and session.over:
                 self._end(session)
 
     # Private

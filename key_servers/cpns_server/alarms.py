@@ -5,7 +5,7 @@ Where many PN GWs have the same trouble it is one alarm with a count, and a few 
 
 import logging
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from key_servers.cpns_server.values import Moment, ServerAlarm
@@ -113,6 +113,13 @@ class ServerAlarms:
         """End the alarms of a PN GW that was blocked."""
         for kind in list(self._kinds):
             self.dismiss(kind, gateway_id)
+
+    def forget_unless(self, holds: Callable[[str], bool]) -> None:
+        """End the alarms of PN GWs for which `holds` returns False, as another process watches those."""
+        for kind, alarms in self._kinds.items():
+            for gateway_id, sg_id, pne_id in list(alarms.each):
+                if gateway_id and not holds(gateway_id):
+                    self.clear(kind, gateway_id, sg_id, pne_id)
 
     def standing(self) -> tuple[ServerAlarm, ...]:
         """Return all alarms, oldest first. Many of one kind are one alarm, which names no PN GW and no group."""

@@ -7,14 +7,13 @@ This is the only module that names concrete parts. Embedded:
     server.register_gateway("gw.home", "pn.home", is_open=True)
     server.start()
     answer = await server.handle("gw.home", request)      # PN GW -> Server
-    ...
-    await server.close()
 
 On its own: with `ServerConfig(listen=["0.0.0.0"])`, or with brokers (`mqtt`), and no `gateways`; PN GWs are then
 registered with their credential.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -31,11 +30,11 @@ from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.broker_watch import BrokerWatch
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.courier import DeliveryCourier
-from key_servers.cpns_server.databases import open_database
+from key_servers.cpns_server.databases import open_foundation
 from key_servers.cpns_server.entity_user_keys import EntityUserKeys
 from key_servers.cpns_server.gateway_reports import GatewayReports
 from key_servers.cpns_server.gateway_requests import GatewayRequests, Gateways
-from key_servers.cpns_server.gateway_sessions import GatewaySessions
+from key_servers.cpns_server.gateway_sessions import GatewaySessions, Handlers
 from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from key_servers.cpns_server.group_keys import GroupKeyMaker, RandomOctets
 from key_servers.cpns_server.membership import MembershipChanges
@@ -47,6 +46,8 @@ from key_servers.cpns_server.registry import Registry
 from key_servers.cpns_server.request_handler import RequestHandler
 from key_servers.cpns_server.service_groups import ServiceGroups, template_group
 from key_servers.cpns_server.shards.all_shards import AllShards
+from key_servers.cpns_server.shards.deliveries import ShardDeliveries
+from key_servers.cpns_server.shards.holding import ShardHolder
 from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.sqlite_database import FILE_NAME
 from key_servers.cpns_server.store import ServerStore
@@ -94,7 +95,7 @@ class CpnsServer:
         counters: Counter[str],
         gateways: Gateways,
         sessions: GatewaySessions | None,
-        shards: AllShards,
+        shards: AllShards | ShardHolder,
     ) -> None:
         """Keep the parts; only `open` calls this."""
         self._store = store
@@ -107,6 +108,7 @@ class CpnsServer:
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
         self._sessions = sessions
+        self._shards = shards
         self._broker_watch = BrokerWatch(self._alarms, clock)
         self._changed = asyncio.Event()
         self._background: asyncio.Task[None] | None = None
@@ -165,30 +167,29 @@ class CpnsServer:
         the store is in PostgreSQL. Raises StoreInUse, StoreUnusable, ServerError and, where it listens, PlaneError.
         """
         config = config or ServerConfig()
-        store = ServerStore(open_database(state_dir, database_url))
-        try:
+        base = open_foundation(state_dir, config, database_url)
+        store = ServerStore(base.database)
+        async with contextlib.AsyncExitStack() as opened:
+            opened.callback(store.close)
             counters: Counter[str] = Counter()
             sessions: GatewaySessions | None = None
             if config.is_remote:
                 identity = server_identity.kept(store, state_dir, config.id)
-                sessions = GatewaySessions(state_dir, identity, counters)
+                sessions = GatewaySessions(identity, counters, base.open_sessions)
             way = gateways or sessions or InProcessGateways({})
-            server = cls(store, config, clock, random_octets, counters, way, sessions, AllShards())
+            server = cls(store, config, clock, random_octets, counters, way, sessions, base.shards)
             is_older = server._store_watch.go_on()
             server._keys.resume(clock())
             if sessions is not None:
-                database_id = store.database_id(secrets.token_bytes)
-                mqtt = await listening.mqtt_link(config, sessions.identity, database_id, counters)
-                server._broker_watch.link = mqtt
-                links = listening.udp_links(config)
-                await sessions.open(links, mqtt, server.handle, server._heard, server._handle_pne)
-                if is_older:
-                    await sessions.end_sessions()
-                keys = server._entity_user_keys
-                await sessions.end_sessions_without(lambda pne_id: keys.of(pne_id) is not None)
-        except BaseException:
-            store.close()
-            raise
+                deliveries = ShardDeliveries(
+                    store, server._courier, server._pne_courier, server._alarms, base.shards.holds, server._changed.set
+                )
+                handlers = Handlers(server.handle, server._heard, server._handle_pne, server._entity_user_keys.has)
+                number = store.database_id(secrets.token_bytes)
+                server._broker_watch.link = await listening.listen(
+                    config, sessions, number, base.shards, deliveries, handlers, opened, is_older=is_older
+                )
+            opened.pop_all()
         return server
 
     def start(self) -> None:
@@ -205,6 +206,7 @@ class CpnsServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._background = self._listening = None
         await self._requests.close()
+        await self._shards.close()
         if self._sessions is not None:
             await self._sessions.close()
             self._sessions = None

@@ -27,6 +27,10 @@ class EntityUserKeys:
         self._store = store
         self._changed = changed
 
+    def has(self, pne_id: str) -> bool:
+        """Return True if there is an Entity User Key of the PNE. Raises StoreFailed."""
+        return self.of(pne_id) is not None
+
     def of(self, pne_id: str) -> StoredEntityUserKey | None:
         """Return the keys of a PNE, None if it has none."""
         return self._store.entity_user_key(pne_id)

@@ -8,37 +8,51 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cpns.errors import CpnsError, NotAllowed
 from key_servers.cpns_server import tuning
+from key_servers.cpns_server.databases import SESSIONS_FILE
 from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
 from key_servers.cpns_server.gateway_presence import GatewayPresence
 from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
 from key_servers.cpns_server.server_identity import IDENTITY_FILE
-from key_servers.cpns_server.sqlite_database import RESTORE_BACKUP
 from key_servers.errors import ServerError, StoreFailed
 from message_plane import credentials, errors
 from message_plane.cpns_resource import PATH, board_resource, uplink_resource
 from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE, Credential
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
+from message_plane.lease import Lease
 from message_plane.links.link import Link
+from message_plane.links.mqtt_topics import shard_of
 from message_plane.links.tunnel import TunnelLink
-from message_plane.session_file import SessionFile
+from message_plane.session_store import SessionStore
 from message_plane.vouched import Vouched
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt import MqttLink
 
-Handle = Callable[[str, bytes], Awaitable[bytes]]
-HandlePne = Callable[[str, bytes | None, bytes], bytes]
-"""PNE ID, Entity User Key of its session (None if an earlier process made that), message -> answer."""
-
 _log = logging.getLogger(__name__)
 
-SESSIONS_FILE = "sessions.sqlite3"
+
+@dataclass(frozen=True)
+class Handlers:
+    """What is called with what PN GWs and PNEs send.
+
+    `handle` with a PN GW's authenticated ID and its message. `alive` with the ID of a PN GW that sent an empty message,
+    a sign of life: the session has its address then; and with that of one that seems to be back, of which there is no
+    proof. `handle_pne` with a PNE's ID, the Entity User Key of its session (None if an earlier process made that), and
+    its message, an empty one too. Sessions of PNEs for which `has_key` returns False end, so that they make new ones:
+    an earlier process ended between the commit of such a session and that of its Entity User Key, which only a
+    handshake can give.
+    """
+
+    handle: Callable[[str, bytes], Awaitable[bytes]]
+    alive: Callable[[str], None]
+    handle_pne: Callable[[str, bytes | None, bytes], bytes]
+    has_key: Callable[[str], bool]
 
 
 class GatewaySessions:
@@ -47,48 +61,42 @@ class GatewaySessions:
     A name belongs to a PN GW or to a PNE, and every credential comes from an operator (SEC-16, SEC-31).
     """
 
-    def __init__(self, state_dir: Path, identity: OwnIdentity, counters: Counter[str]) -> None:
+    def __init__(self, identity: OwnIdentity, counters: Counter[str], open_store: Callable[[], SessionStore]) -> None:
+        """`identity`: the Server's key; `open_store` opens the store of the sessions."""
         self.identity = identity
-        self._state_dir = state_dir
-        self._counters = counters
+        self.counters = counters
+        self._open_store = open_store
         self._tunnel = TunnelLink()
         self.carry = self._tunnel.carry
-        self._sessions: SessionFile
+        self._sessions: SessionStore
         self._endpoint: Endpoint
 
     async def open(
         self,
         links: Sequence[Link[Any]],
         mqtt: "MqttLink | None",
-        handle: Handle,
-        alive: Callable[[str], None],
-        handle_pne: HandlePne,
+        handlers: Handlers,
     ) -> None:
-        """Listen on `links`, and on `mqtt` if there are brokers. `handle` is called with the PN GW's authenticated ID
-        and its message.
-
-        `alive` is called with the ID of a PN GW that sent an empty message, a sign of life: the session has its address
-        then. It is called, too, with that of one that seems to be back, of which there is no proof. `handle_pne` is
-        called with each message of a PNE, empty ones too. Raise the errors of `Endpoint.open`.
-        """
+        """Listen on `links`, and on `mqtt` if there are brokers. Raise the errors of `Endpoint.open`."""
 
         async def take(peer: Peer, message: bytes) -> bytes:
             if not message:
-                alive(peer.entity_id)
+                handlers.alive(peer.entity_id)
                 return b""
-            return await handle(peer.entity_id, message)
+            return await handlers.handle(peer.entity_id, message)
 
         async def take_of_pne(peer: Peer, message: bytes) -> bytes:
             try:
-                return handle_pne(peer.entity_id, self._entity_user_key(peer), message)
+                return handlers.handle_pne(peer.entity_id, self._entity_user_key(peer), message)
             except ServerError as error:
                 _log.error("%s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
 
         self._presence = GatewayPresence(mqtt, self._heard_at)
-        self._sessions = SessionFile(self._state_dir / SESSIONS_FILE, RESTORE_BACKUP)
+        self._has_key = handlers.has_key
+        self._sessions = self._open_store()
         if mqtt is not None:
-            mqtt.hints = self._hints(mqtt, alive)
+            mqtt.hints = self._hints(mqtt, handlers.alive)
         try:
             self._endpoint = await Endpoint.open(
                 identity=self.identity,
@@ -98,12 +106,30 @@ class GatewaySessions:
                     ROLE_PNE: {PATH: board_resource(take_of_pne)},
                 },
                 links=[*links, *filter(None, [mqtt]), self._tunnel],
-                counters=self._counters,
+                counters=self.counters,
                 requests_max=tuning.PLACES,
+                shard_of=shard_of,
             )
         except BaseException:
             self._sessions.close()
             raise
+        await self._end_sessions_without_key()
+
+    # Shards (`shards.holding.ShardUser`)
+
+    async def adopt(self, leases: Sequence[Lease]) -> None:
+        """Use the sessions of these shards. Raises StoreFailed."""
+        try:
+            for lease in leases:
+                await self._endpoint.adopt(lease)
+            await self._end_sessions_without_key()
+        except errors.PlaneError as error:
+            raise StoreFailed(str(error)) from error
+
+    async def let_go(self, leases: Sequence[Lease]) -> None:
+        """Stop to use the sessions of these shards."""
+        for lease in leases:
+            await self._endpoint.let_go(lease)
 
     def ready(self, gateway_id: str) -> Awaitable[None] | None:
         """Return None if a request to the PN GW can be sent now, else what returns once it can (`GatewayPresence`)."""
@@ -169,19 +195,16 @@ class GatewaySessions:
         except errors.PlaneError as error:
             raise StoreFailed(str(error)) from error
 
-    async def end_sessions_without(self, has_key: Callable[[str], bool]) -> None:
-        """End the sessions of PNEs for which `has_key` returns False, so that they make new ones.
-
-        An earlier process ended between the commit of such a session and that of its Entity User Key, which only a
-        handshake can give.
-        """
-        pnes = [each.entity_id for each in self._sessions.registered() if each.role == ROLE_PNE]
-        await asyncio.gather(*(self._endpoint.drop(pne_id) for pne_id in pnes if not has_key(pne_id)))
-
     async def end_sessions(self) -> None:
-        """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23)."""
-        # All at once, which needs few commits, however many sessions there are.
-        await asyncio.gather(*(self._endpoint.drop(credential.entity_id) for credential in self._sessions.registered()))
+        """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23).
+
+        Those of other processes end when they hear of it. Raises StoreFailed.
+        """
+        try:
+            await asyncio.to_thread(self._sessions.discard_contexts)
+            await self._endpoint.reconcile()
+        except errors.PlaneError as error:
+            raise StoreFailed(str(error)) from error
 
     def images(self) -> dict[str, bytes]:
         """Return the files of this end that a backup holds: the Server's key, and registrations without sessions."""
@@ -228,6 +251,10 @@ class GatewaySessions:
     def _heard_at(self, gateway_id: str) -> str:
         heard = self._endpoint.last_heard(gateway_id)
         return "" if heard is None else heard.place
+
+    async def _end_sessions_without_key(self) -> None:
+        pnes = [each.entity_id for each in self._sessions.registered() if each.role == ROLE_PNE]
+        await asyncio.gather(*(self._endpoint.drop(pne_id) for pne_id in pnes if not self._has_key(pne_id)))
 
     def _entity_user_key(self, peer: Peer) -> bytes | None:
         try:

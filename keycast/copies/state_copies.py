@@ -29,7 +29,7 @@ from gateway_agent.core.restore import restore as begin_anew
 from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import FAULTS
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
-from key_servers.cpns_server import gateway_sessions, server_identity
+from key_servers.cpns_server import databases, server_identity
 from key_servers.cpns_server import sqlite_database as server_database
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -51,7 +51,7 @@ _OWNED_BY_GATEWAY = (
     *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
     *(f"{folder}/" for folder in (STORE_FOLDER, SERVER_FOLDER, SEAL_FOLDER)),
 )
-_OF_SERVER = (server_database.FILE_NAME, server_identity.IDENTITY_FILE, gateway_sessions.SESSIONS_FILE)
+_OF_SERVER = (server_database.FILE_NAME, server_identity.IDENTITY_FILE, databases.SESSIONS_FILE)
 _OWNED_BY_SERVER = (*_OF_SERVER, contents.NAME)
 
 
@@ -132,9 +132,9 @@ def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
     images = {server_identity.IDENTITY_FILE: files.read(state / server_identity.IDENTITY_FILE, FAULTS.unusable)}
     with (
         closing(ServerStore(SqliteServerDatabase(state))) as store,
-        closing(SessionFile(state / gateway_sessions.SESSIONS_FILE)) as sessions,
+        closing(SessionFile(state / databases.SESSIONS_FILE)) as sessions,
     ):
-        images[server_database.FILE_NAME], images[gateway_sessions.SESSIONS_FILE] = store.image(), sessions.image()
+        images[server_database.FILE_NAME], images[databases.SESSIONS_FILE] = store.image(), sessions.image()
     return OwnIdentity.load(state / server_identity.IDENTITY_FILE).entity_id, images
 
 
@@ -192,7 +192,7 @@ def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
     backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
     with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
         OwnIdentity.load(new / server_identity.IDENTITY_FILE)
-        SessionFile(new / gateway_sessions.SESSIONS_FILE).close()
+        SessionFile(new / databases.SESSIONS_FILE).close()
         held = _begin_epochs(new, state, epochs, backup_facts.since(about))
     return PutBack(about.get("made", ""), held)
 

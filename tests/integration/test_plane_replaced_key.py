@@ -107,11 +107,11 @@ async def test_a_handshake_left_unused_is_not_kept_in_memory_either(tmp_path, ch
     """It is nowhere on the disk, so nothing is missing there: it goes because its key does not stand any more."""
     async with parties(tmp_path, *SERVER_AND_GATEWAY) as (server, old):
         await old.endpoint.connect("server", server.place)
-        server.endpoint._sessions.reconcile()
+        await server.endpoint.reconcile()
         assert server.endpoint.in_contact("gw"), "while its key stands it waits to be used"
         with place(server) as store:
             change(store, tmp_path)
-        server.endpoint._sessions.reconcile()
+        await server.endpoint.reconcile()
         assert server.counters["sessions_ended"] == 1
 
 

@@ -13,7 +13,7 @@ from cpns import messages as m
 from cpns import numbers as n
 from cpns import tuning as cpns_tuning
 from cpns.errors import MalformedMessage, NotAllowed, TooMany, Unknown
-from key_servers.cpns_server import gateway_sessions
+from key_servers.cpns_server import databases
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
@@ -446,7 +446,7 @@ async def test_a_retired_board_has_no_session_no_key_and_no_membership(
     assert estate.server.show_group(SG).members[0].state == "left"
     with pytest.raises(PlaneError):
         await lamp.ask(SERVER, b"", timeout_s=10)
-    path = estate.folder / "server" / gateway_sessions.SESSIONS_FILE
+    path = estate.folder / "server" / databases.SESSIONS_FILE
     with contextlib.closing(SessionFile(path)) as sessions:
         assert sessions.credential("lamp") is None
         assert [context.entity_id for context in sessions.contexts()] == ["gw.home"]
@@ -498,7 +498,7 @@ async def test_an_older_copy_of_the_store_ends_sessions_and_uses_no_key_of_their
     disowned, previous = estate.keys("lamp") or (b"", None)
     assert disowned != secret and previous is None and secret not in estate.octets()
     assert estate.keys("door") == (EUK, None)
-    path = estate.folder / "server" / gateway_sessions.SESSIONS_FILE
+    path = estate.folder / "server" / databases.SESSIONS_FILE
     with contextlib.closing(SessionFile(path)) as sessions:
         assert sessions.contexts() == []
     # the board finds its session gone, makes a new one, and by that a new key

@@ -104,7 +104,7 @@ async def watched(processes, seconds):
 @pytest.mark.req("SEC-23")
 async def test_processes_share_shards_as_they_come_and_go(table):
     one = await Process(table, "one").open()
-    assert one.usable == set(range(SHARDS)) == one.shards.held
+    assert one.usable == set(range(SHARDS)) == one.shards.in_use and one.shards.usable == SHARDS
     assert one.log == [("endpoint", "adopts", 64), ("courier", "adopts", 64)]
     two = await Process(table, "two").open()
     assert two.usable == set()

@@ -5,6 +5,7 @@ import dataclasses
 import secrets
 import tempfile
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,14 +65,15 @@ class PostgresWorld:
     """Two processes with one database, of which the first has a shard that the second can take."""
 
     def __init__(self, url):
+        from key_servers.cpns_server.postgres.connection import connect
         from key_servers.cpns_server.postgres.database import PostgresServerDatabase
         from key_servers.cpns_server.postgres.sessions import PostgresSessions
         from key_servers.cpns_server.postgres.shards import PostgresShards, process_name
 
         PostgresServerDatabase(url).close()  # brings the schema up to date
-        self.url = url
-        self.one, self.other = PostgresSessions(url), PostgresSessions(url)
-        self.tables = [PostgresShards(url, process_name(start)) for start in ("one", "other")]
+        self.connect = partial(connect, url)
+        self.one, self.other = PostgresSessions(self.connect), PostgresSessions(self.connect)
+        self.tables = [PostgresShards(self.connect, process_name(start)) for start in ("one", "other")]
         for store in (self.one, self.other):
             assert store.acquire(OWN_X) is None
         self.lease = self._claimed(0)
@@ -353,12 +355,13 @@ def test_each_new_holder_of_a_shard_has_a_higher_token(shared):
 
 
 def test_four_claimants_at_once_get_each_shard_once(postgres_url):
+    from key_servers.cpns_server.postgres.connection import connect
     from key_servers.cpns_server.postgres.database import PostgresServerDatabase
     from key_servers.cpns_server.postgres.shards import PostgresShards, process_name
 
     emptied(postgres_url)
     PostgresServerDatabase(postgres_url).close()
-    tables = [PostgresShards(postgres_url, process_name(secrets.token_hex(4))) for _ in range(4)]
+    tables = [PostgresShards(partial(connect, postgres_url), process_name(secrets.token_hex(4))) for _ in range(4)]
     found = [[] for _ in tables]
     begin = threading.Barrier(4)
 

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cpns import numbers
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.databases import SESSIONS_FILE
 from key_servers.cpns_server.delivery_queue import Position
-from key_servers.cpns_server.gateway_sessions import SESSIONS_FILE
 from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore

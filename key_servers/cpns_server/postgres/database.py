@@ -29,6 +29,11 @@ T = TypeVar("T")
 
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# Sender numbers that were used since may be used again, and a fencing token that was given out may come again (SEC-23).
+_ENDS_SESSIONS = (
+    "DELETE FROM oscore_context",
+    "UPDATE shard SET holder = NULL, token = token + 1048576, expires = 0",
+)
 _CHANNEL = "keycast_changed"
 _TOLD_MAX = 7900  # octets of one notification
 _PROBE_WAIT_S = 0.1  # a database that is back answers within it
@@ -114,6 +119,8 @@ class PostgresServerDatabase:
                 unused_s = origin.unused_s(self._connection)
                 assert self.source.origin is not None
                 origin.store(self._connection, self.source.origin)
+                for statement in _ENDS_SESSIONS:
+                    self._connection.execute(statement)
             except psycopg.Error as error:
                 raise self._failed(error) from None
             for action in self._when_older:

@@ -70,7 +70,8 @@ class PostgresSource:
         """Connect. Raises StoreUnusable, and StoreFailed while the Server has not yet dealt with another origin."""
         connection = connect(self.url)
         try:
-            if self.origin is None or present(connection) == self.origin:
+            here = present(connection)
+            if self.origin in (None, here) and stored(connection) == here:
                 return connection
         except psycopg.Error as error:
             connection.close()

@@ -4,20 +4,23 @@ Credentials are looked up several times for every message, so each process has a
 changes of the others by a notification. What is written is decided by the database alone.
 """
 
+import tempfile
 import threading
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed, is_trouble
+from key_servers.cpns_server.postgres.connection import PatientConnection, failed, is_trouble
 from key_servers.errors import ServerError
 from message_plane.binding import require_free
 from message_plane.credentials import Credential
 from message_plane.errors import RegistrationRefused, StoreError
 from message_plane.lease import Lease, Shard
+from message_plane.session_file import SessionFile
 from message_plane.session_store import (
     AddContext,
     Change,
@@ -29,7 +32,7 @@ from message_plane.session_store import (
 )
 
 CHANNEL = "keycast_credentials"
-"""Notified with the entity ID when a credential was registered or removed, and with "" when contexts were discarded."""
+"""Notified with the entity ID of a credential that was registered or removed, "" for "look at everything"."""
 
 _CREDENTIAL = "entity_id, role, x, ccs, kid"
 _REGISTER = f"INSERT INTO credential ({_CREDENTIAL}) VALUES (%s, %s, %s, %s, %s)"
@@ -61,18 +64,18 @@ class PostgresSessions:
     All its calls share one connection. After a failure of that, calls fail at once until `probe` has made another one.
     """
 
-    def __init__(self, url: str) -> None:
-        """Connect to the database at `url`, whose schema is up to date, and read the credentials.
+    def __init__(self, connect: Callable[[], PatientConnection]) -> None:
+        """Connect to the database, whose schema is up to date, and read the credentials.
 
         Raises StoreUnusable, StoreFailed.
         """
-        self._url = url
+        self._connect = connect
         self._using = threading.Lock()
         self._trouble = ""
         self._edits = 0
         self._by_name: dict[str, Credential] = {}
         self._by_kid: dict[bytes, list[Credential]] = {}
-        self._connection = connect(url)
+        self._connection = connect()
         try:
             self._read_all()
         except psycopg.Error as error:
@@ -206,7 +209,7 @@ class PostgresSessions:
         if not self._trouble:
             return
         try:
-            connection = connect(self._url)
+            connection = self._connect()
         except ServerError as error:
             self._trouble = str(error)
             return
@@ -215,8 +218,11 @@ class PostgresSessions:
         self.refresh("")
 
     def image(self) -> bytes:
-        """Not here: a backup of the database holds the credentials (docs/operators.md). Raises StoreError."""
-        raise StoreError("the sessions are in PostgreSQL: make a backup of the database")
+        """As `SessionStore.image`: the octets of a file with the same credentials."""
+        with tempfile.TemporaryDirectory() as folder, closing(SessionFile(Path(folder) / "sessions.sqlite3")) as copy:
+            for credential in self.registered():
+                copy.register(credential)
+            return copy.image()
 
     # Private
 

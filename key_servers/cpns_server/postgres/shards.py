@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from key_servers.cpns_server.postgres.connection import PatientConnection, connect, failed
+from key_servers.cpns_server.postgres.connection import PatientConnection, failed
 from key_servers.cpns_server.shards.leases import LEASE_MS, HeldShards
 from message_plane import holder
 from message_plane.lease import Lease
@@ -42,9 +42,9 @@ _END = "DELETE FROM server_process WHERE holder = ANY(%s)"
 class PostgresShards:
     """The rows of the shards, as one process sees them (`holding.ShardTable`). It connects when it is first used."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, connect: Callable[[], PatientConnection], name: str) -> None:
         """`name`: the name of this process, which no other has or has had (`process_name`)."""
-        self._url = url
+        self._connect = connect
         self._name = name
         self._connection: PatientConnection | None = None
         self._looked_for_gone = False
@@ -92,7 +92,7 @@ class PostgresShards:
     def _transaction(self) -> Iterator[PatientConnection]:
         """Enter a transaction. A failure closes the connection, and the next one is made on a new connection."""
         if self._connection is None:
-            self._connection = connect(self._url)
+            self._connection = self._connect()
         try:
             self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
             yield self._connection

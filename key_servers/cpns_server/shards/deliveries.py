@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.pne_courier import PneCourier
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import ServerError
 from message_plane.lease import Lease
+from message_plane.links.mqtt_topics import shard_of
 
 
 class ShardDeliveries:
@@ -18,14 +20,16 @@ class ShardDeliveries:
         store: ServerStore,
         courier: DeliveryCourier,
         pne_courier: PneCourier,
-        left: Callable[[], None],
+        alarms: ServerAlarms,
+        holds: Callable[[int], bool],
         changed: Callable[[], None],
     ) -> None:
-        """`left` is called after shards were left, `changed` when there may be something to deliver."""
+        """`holds` returns whether this process works for a shard; `changed` is called when there may be work."""
         self._store = store
         self._courier = courier
         self._pne_courier = pne_courier
-        self._left = left
+        self._alarms = alarms
+        self._holds = holds
         self._changed = changed
 
     async def adopt(self, leases: Sequence[Lease]) -> None:
@@ -37,7 +41,7 @@ class ShardDeliveries:
         """Forget the deliveries to the PNs of these shards, and return when what they said is written or dropped."""
         self._courier.leave_unserved()
         self._pne_courier.leave_unserved()
-        self._left()
+        self._alarms.forget_unless(lambda gateway_id: self._holds(shard_of(gateway_id)))
         with suppress(ServerError):  # it is asked for again
             await self._store.lots.written()
         self._store.lots.drop_shards({lease.shard for lease in leases if lease.shard is not None})

@@ -76,6 +76,7 @@ class ShardHolder:
         self._in_use: dict[int, Lease] = {}  # what the parts have adopted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-shards")
         self._failing = False
+        self.living = 0  # the number of processes that share the shards, as of the last round
 
     async def open(self, users: Sequence[ShardUser]) -> None:
         """Claim shards, and keep them from now on. `users` adopt them in this order, and leave them in the reverse one.
@@ -110,9 +111,14 @@ class ShardHolder:
         self._thread.shutdown()
 
     @property
-    def held(self) -> frozenset[int]:
-        """The shards that this process may use now."""
-        return frozenset(lease.shard or 0 for lease in self._leases.held if lease.valid)
+    def in_use(self) -> frozenset[int]:
+        """The shards for which the parts of this process are to work, even if they cannot at this moment."""
+        return frozenset(shard for shard, lease in self._in_use.items() if not lease.lost)
+
+    @property
+    def usable(self) -> int:
+        """The number of shards that this process may use now."""
+        return sum(lease.valid for lease in self._in_use.values())
 
     def holds(self, shard: int) -> bool:
         """Return True if the parts of this process are to work for this shard, even if they cannot at this moment."""
@@ -155,6 +161,7 @@ class ShardHolder:
         sent_ms = holder.boot_milliseconds()
         found = await self._in_thread(self._table.round, self._leases.wanted)
         self._say(None)
+        self.living = found.living
         changes = self._leases.take(found, sent_ms)
         self._note_tokens()
         if changes.unreleased:
