@@ -109,7 +109,7 @@ class MqttLink(Link[MqttAddress]):
             raise ValueError("no broker is named")
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._section = section
-        self._states = {broker_of(url): BrokerState(url, False, monotonic(), "") for url in section.brokers}
+        self._states = {broker_of(url): BrokerState(url, False, 0.0, "") for url in section.brokers}
         self._tag = mqtt_topics.tag_of(own_id)
         self._means = partial(means_of, section, own_id, process)
         self._known: dict[str, MqttAddress] = {}
@@ -146,6 +146,8 @@ class MqttLink(Link[MqttAddress]):
         means = await asyncio.get_running_loop().run_in_executor(None, self._means)
         self._receive = receive
         brokers = list(self._states)
+        for broker in brokers:
+            self._states[broker] = replace(self._states[broker], since_s=monotonic())
         rounds = [brokers] if self._server is not None else [[broker] for broker in brokers]
         tried = [asyncio.Event() for _ in rounds]
         self._keepers = [

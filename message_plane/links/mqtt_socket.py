@@ -6,7 +6,8 @@ import socket
 import ssl
 from contextlib import suppress
 
-_CHUNK = 1 << 16
+_READ = 8192  # octets at once: other work gets its turn after some thirty messages
+_UNSENT_MAX = 1 << 16
 
 
 class ClosingTlsSocket(ssl.SSLSocket):
@@ -36,7 +37,7 @@ class BufferedSocket:
     def recv(self, most: int) -> bytes:
         """Return 1 to `most` octets, none if the peer has closed the connection. Raises OSError as a socket does."""
         if self._at >= len(self._read):
-            self._read, self._at = self._socket.recv(max(most, _CHUNK)), 0
+            self._read, self._at = self._socket.recv(max(most, _READ)), 0
         piece = self._read[self._at : self._at + most]
         self._at += len(piece)
         return piece
@@ -48,9 +49,9 @@ class BufferedSocket:
 
     def send(self, octets: bytes) -> int:
         """Take all `octets`, to be sent by `flush`; return their number. Raises BlockingIOError if too many wait."""
-        if len(self._unsent) >= _CHUNK:
+        if len(self._unsent) >= _UNSENT_MAX:
             self.flush()
-        if len(self._unsent) >= _CHUNK:
+        if len(self._unsent) >= _UNSENT_MAX:
             raise BlockingIOError
         self._unsent += octets
         return len(octets)
