@@ -51,7 +51,7 @@ from message_plane.session_file import SessionFile
 from private_store import contents, files, folders, restoring
 
 if TYPE_CHECKING:
-    from message_plane.links.mqtt import BrokerState
+    from message_plane.links.mqtt_brokers import BrokerState
 
 IDENTITY_FILE = "identity.key"
 SIGNING_FILE = "signing.key"

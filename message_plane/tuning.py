@@ -80,6 +80,7 @@ MQTT_CONNECT_S = 5.0  # TCP and TLS; then the same for the broker's answer, and 
 MQTT_KEEP_ALIVE_S = 30  # a broker that is gone without a word is noticed after twice as long
 MQTT_AGAIN_S = (1.0, 60.0)  # the longest pause after the first failed round of all brokers, doubled up to the second
 MQTT_TAGS_REMEMBERED = 1 << 17  # peers of which it is known at which broker they are
+MQTT_STABLE_S = 10.0  # after a connection that has lasted so long the pauses begin anew
 MQTT_ABSENT_S = 60.0  # a PN GW leaves a broker from which the Server is away so long
 
 # Tunnels through PN GWs (docs/protocol.md section 11)

@@ -13,7 +13,7 @@ from message_plane.endpoint import Endpoint
 from message_plane.errors import PeerRefused, PlaneError
 
 if TYPE_CHECKING:
-    from message_plane.links.mqtt import BrokerState
+    from message_plane.links.mqtt_brokers import BrokerState
 
 _ANSWER_S = 20.0
 _MALFORMED = "4.00"

@@ -8,7 +8,7 @@ from pydantic import Field
 from gateway_agent.config.section import EntityId, Section
 
 if TYPE_CHECKING:
-    from message_plane.links.mqtt import BrokerState
+    from message_plane.links.mqtt_brokers import BrokerState
 
 
 class UplinkSection(Section):

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from message_plane import tuning
-from message_plane.clock import monotonic
 from message_plane.errors import PeerUnreachable
 from message_plane.links import mqtt_topics, mqtt_trouble
 from message_plane.links.link import Address, Link, Receive
-from message_plane.links.mqtt_connection import GONE, HERE, BrokerConnection, Means, means_of
+from message_plane.links.mqtt_brokers import Brokers, BrokerState
+from message_plane.links.mqtt_connection import GONE, HERE, BrokerConnection, means_of
 from message_plane.links.mqtt_presence import Whereabouts
 from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
-from message_plane.links.mqtt_topics import SCHEME
+from message_plane.links.mqtt_topics import SCHEME, SHARDS
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
 SECTION = MqttSection
@@ -63,19 +61,6 @@ class MqttAddress(Address):
         return self.place
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerState:
-    """The connection to one broker: whether there is one, since when (monotonic seconds), and what is wrong with it.
-
-    `problem` is a sentence with the next step, "" if nothing is known to be wrong.
-    """
-
-    url: str
-    connected: bool
-    since_s: float
-    problem: str
-
-
 class MqttLink(Link[MqttAddress]):
     """The connections of one end to its brokers.
 
@@ -108,18 +93,21 @@ class MqttLink(Link[MqttAddress]):
         if not section.brokers:
             raise ValueError("no broker is named")
         self.counters: Counter[str] = Counter() if counters is None else counters
-        self._section = section
-        self._states = {broker_of(url): BrokerState(url, False, 0.0, "") for url in section.brokers}
         self._tag = mqtt_topics.tag_of(own_id)
-        self._means = partial(means_of, section, own_id, process)
         self._known: dict[str, MqttAddress] = {}
         self._server = self._address(mqtt_topics.tag_of(server_id)) if serves is None else None
         self._serves = frozenset(serves or ())
-        self._connections: dict[Broker, BrokerConnection] = {}
-        self._not_5: set[Broker] = set()
-        self._left_at: dict[Broker, float] = {}  # monotonic seconds
         self._receive: Receive | None = None
-        self._keepers: list[asyncio.Task[None]] = []
+        self._brokers = Brokers(
+            [broker_of(url) for url in section.brokers],
+            partial(means_of, section, own_id, process),
+            version=section.version,
+            counters=self.counters,
+            arrived=self._take,
+            begin=self._begin,
+            use=self._use,
+        )
+        self._connections = self._brokers.connections
 
     @property
     def places(self) -> list[str]:
@@ -128,7 +116,7 @@ class MqttLink(Link[MqttAddress]):
     @property
     def brokers(self) -> list[BrokerState]:
         """The states of the brokers, in the order of the section. A PN GW is connected to one of them at most."""
-        return list(self._states.values())
+        return self._brokers.states
 
     def is_present(self, place: str) -> bool | None:
         """Return whether the peer at `place` seems to be reachable now, None if nothing is known. It is only a hint."""
@@ -143,19 +131,12 @@ class MqttLink(Link[MqttAddress]):
 
         Raises BrokerFilesRefused if a file of the settings cannot be used.
         """
-        means = await asyncio.get_running_loop().run_in_executor(None, self._means)
         self._receive = receive
-        brokers = list(self._states)
-        for broker in brokers:
-            self._states[broker] = replace(self._states[broker], since_s=monotonic())
-        rounds = [brokers] if self._server is not None else [[broker] for broker in brokers]
-        tried = [asyncio.Event() for _ in rounds]
-        self._keepers = [
-            asyncio.create_task(self._keep(brokers, means, done), name=f"MQTT, {brokers[0]}")
-            for brokers, done in zip(rounds, tried, strict=True)
-        ]
-        for done in tried:
-            await done.wait()
+        try:
+            await self._brokers.open(any_one=self._server is not None)
+        except BaseException:
+            self._receive = None
+            raise
 
     async def serve(self, shards: Collection[int]) -> None:
         """Hear the PN GWs of `shards` from now on, and no others. A CPNS Server calls this."""
@@ -167,7 +148,7 @@ class MqttLink(Link[MqttAddress]):
 
     def send(self, address: MqttAddress, datagram: bytes) -> None:
         topic = mqtt_topics.down(address.tag) if self._server is None else mqtt_topics.up(self._tag)
-        brokers = address.whereabouts.brokers(self._connections)
+        brokers = self._address(address.tag).whereabouts.brokers(self._connections)
         if not brokers:
             raise OSError("no broker is connected")
         for broker in brokers:
@@ -175,108 +156,50 @@ class MqttLink(Link[MqttAddress]):
 
     async def find(self, place: str) -> MqttAddress:
         try:
-            return self._address(mqtt_topics.tag_in(place))
+            tag = mqtt_topics.tag_in(place)
         except ValueError as problem:
             raise PeerUnreachable(str(problem)) from None
+        if self._server is not None and tag != self._server.tag:
+            raise PeerUnreachable(f"{place} is not the CPNS Server, which alone a PN GW reaches by MQTT")
+        return self._address(tag)
 
     async def close(self) -> None:
         self._receive = None
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._keepers.clear()
+        await self._brokers.close()
 
     # Private: connections
 
-    async def _keep(self, brokers: Sequence[Broker], means: Means, tried: asyncio.Event) -> None:
-        """Keep one connection to any of `brokers`. `tried` is set when one of them is connected, or all were tried."""
-        least, most = tuning.MQTT_AGAIN_S
-        pause = least
-        while True:
-            for broker in brokers:
-                if await self._hold(broker, means, tried):
-                    pause = least
-                    await asyncio.sleep(random.uniform(0, least))  # all ends of a broker have lost it at once
-            tried.set()
-            await asyncio.sleep(random.uniform(0, pause))
-            pause = min(2 * pause, most)
+    async def _begin(self, connection: BrokerConnection) -> None:
+        if self._server is not None:
+            self._server.whereabouts.forget(connection.broker)
+            await connection.subscribe([mqtt_topics.down(self._tag), mqtt_topics.presence(self._server.tag)])
+        else:
+            # The broker may have kept the subscriptions to shards that were served before.
+            await connection.unsubscribe(mqtt_topics.all_up(frozenset(range(SHARDS)) - self._serves))
+            await connection.subscribe([mqtt_topics.EVERY_PRESENCE, *mqtt_topics.all_up(self._serves)])
+        connection.say(HERE)
 
-    async def _hold(self, broker: Broker, means: Means, connected: asyncio.Event) -> bool:
-        """Connect to a broker and stay connected until the connection is lost. Returns False if there was none."""
-        is_5 = self._section.version == "5" and broker not in self._not_5
-        away_s = monotonic() - self._left_at.get(broker, -tuning.MQTT_EXPIRES_S)
-        connection = BrokerConnection(
-            broker,
-            means,
-            lambda topic, payload, retained: self._take(broker, topic, payload, retained),
-            self._say,
-            self.counters,
-            is_5=is_5,
-            clean=not is_5 and away_s >= tuning.MQTT_EXPIRES_S,  # in MQTT 5 each message has its expiry
-        )
-        was_connected = False
-        try:
-            await connection.open()
-            self._connections[broker] = connection
-            if self._server is not None:
-                self._server.whereabouts.forget(broker)
-            await connection.subscribe(self._topics())
-            connection.say(HERE)
-            was_connected = True
-            self._note(broker, is_connected=True)
-            _log.info("connected to the broker %s", broker)
-            connected.set()
-            if self._server is not None:
-                self._hint(self._server, True)
-            await self._until_lost(connection)
-        except BrokerTrouble as trouble:
-            if trouble.of_version and self._section.version == "5":
-                self._not_5 ^= {broker}
-            self._say(trouble)
-        except Exception:  # noqa: BLE001 - the other brokers, and this one the next time, may do better
-            _log.exception("the connection to the broker %s ended in a fault of this program", broker)
-        finally:
-            self._connections.pop(broker, None)
-            self._note(broker, is_connected=False, problem=self._states[broker].problem)
-            if was_connected:
-                self._left_at[broker] = monotonic()
-            await connection.close()
-        return was_connected
+    async def _use(self, connection: BrokerConnection) -> None:
+        """Wait until the connection is lost, or until a PN GW should try another broker, where its Server may be.
 
-    async def _until_lost(self, connection: BrokerConnection) -> None:
-        """Return when a PN GW should try another broker, because the Server is not at this one.
-
-        Raises BrokerTrouble when the connection is lost.
+        Raises BrokerTrouble.
         """
+        if self._server is not None:
+            self._hint(self._server, True)
+        if self._server is None or len(self._brokers.states) == 1:
+            raise await connection.lost()
         lost = asyncio.create_task(connection.lost())
-        absent = 0.0
+        absent_s = 0.0
         try:
-            while self._server is None or len(self._states) == 1 or absent < tuning.MQTT_ABSENT_S:
+            while absent_s < tuning.MQTT_ABSENT_S:
                 await asyncio.wait([lost], timeout=tuning.MQTT_ABSENT_S / 4)
                 if lost.done():
                     raise lost.result()
-                here = self._server is None or self._server.whereabouts.is_present(self._connections)
-                absent = 0.0 if here else absent + tuning.MQTT_ABSENT_S / 4
-            raise mqtt_trouble.server_absent(connection.broker)
+                here = self._server.whereabouts.is_present(self._connections)
+                absent_s = 0.0 if here else absent_s + tuning.MQTT_ABSENT_S / 4
         finally:
             lost.cancel()
-
-    def _topics(self) -> list[str]:
-        if self._server is not None:
-            return [mqtt_topics.down(self._tag), mqtt_topics.presence(self._server.tag)]
-        return [mqtt_topics.EVERY_PRESENCE, *mqtt_topics.all_up(self._serves)]
-
-    def _say(self, trouble: BrokerTrouble) -> None:
-        """Log what is wrong with a broker, once for as long as it is the same."""
-        state, problem = self._states[trouble.broker], str(trouble)
-        if state.problem != problem:
-            _log.warning("%s", problem)
-        self._states[trouble.broker] = replace(state, problem=problem)
-
-    def _note(self, broker: Broker, *, is_connected: bool, problem: str = "") -> None:
-        state = self._states[broker]
-        since_s = state.since_s if state.connected == is_connected else monotonic()
-        self._states[broker] = replace(state, connected=is_connected, since_s=since_s, problem=problem)
+        raise mqtt_trouble.server_absent(connection.broker)
 
     # Private: peers
 
@@ -306,7 +229,7 @@ class MqttLink(Link[MqttAddress]):
             if address.whereabouts.heard_by is None:
                 self._hint(address, True)
             address.whereabouts.heard_by = broker
-            self._receive(bytes(payload), address)
+            self._give(self._receive, bytes(payload), address)
 
     def _sender(self, topic: str) -> MqttAddress | None:
         """Return the address of the end that publishes at a topic, None if this end does not listen to it."""
@@ -332,6 +255,12 @@ class MqttLink(Link[MqttAddress]):
         address.whereabouts.tell(broker, here=here)
         if here or not address.whereabouts.is_present(self._connections):
             self._hint(address, here)
+
+    def _give(self, receive: Receive, datagram: bytes, address: MqttAddress) -> None:
+        try:
+            receive(datagram, address)
+        except Exception:  # noqa: BLE001 - the library below would give up the connection
+            _log.exception("a datagram of %s was not taken", address.place)
 
     def _hint(self, address: MqttAddress, here: bool) -> None:
         if self.hints is not None:

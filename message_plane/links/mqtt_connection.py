@@ -79,7 +79,8 @@ class BrokerConnection:
         clean: bool = False,
     ) -> None:
         """`refused` is called with each topic at which this end may not publish. `is_5`: MQTT 5, else 3.1.1; `clean`:
-        the broker must forget what it has kept for this end, before anything else."""
+        the broker forgets what it has kept for this client ID, and again when the connection ends, which it tells
+        nobody."""
         self.broker = broker
         self._means = means
         self._refused = refused
@@ -89,16 +90,11 @@ class BrokerConnection:
         self._outbox = Outbox()
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
-        self._clean = clean
-        self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5)
+        self._client = _Client(broker, means, arrived, self._acknowledged, is_5=is_5, clean=clean)
         self._expiry = _EXPIRES if is_5 else None
 
     async def open(self) -> None:
         """Connect. What the broker has kept for this end arrives from now on. Raises BrokerTrouble."""
-        if self._clean:  # a client that begins a clean session ends it when it leaves, so another one comes before
-            before = _Client(self.broker, self._means, _nothing, _nothing, is_5=self._is_5, clean=True)
-            await before.connect()
-            await before.end()
         await self._client.connect()
         open_max = self._client.limit("ReceiveMaximum", tuning.MQTT_OPEN_MAX + 1) - 1  # one is for the presence
         self._outbox = Outbox(max(1, min(tuning.MQTT_OPEN_MAX, open_max)))
@@ -183,6 +179,10 @@ class BrokerConnection:
             self._refused(mqtt_trouble.topic_refused(self.broker, topic, "write", self._user))
 
 
+class _NoAnswer(aiomqtt.MqttError):
+    """The broker has ended the connection before it has answered."""
+
+
 class _Client(aiomqtt.Client):
     """aiomqtt's client without a queue or a task for each message.
 
@@ -198,14 +198,14 @@ class _Client(aiomqtt.Client):
         acknowledged: Callable[[int, Any], None],
         *,
         is_5: bool,
-        clean: bool = False,
+        clean: bool,
     ) -> None:
         ear = _Ear()
         properties = None
         if is_5:
             properties = _properties(
                 PacketTypes.CONNECT,
-                SessionExpiryInterval=tuning.MQTT_EXPIRES_S,
+                SessionExpiryInterval=0 if clean else tuning.MQTT_EXPIRES_S,
                 MaximumPacketSize=tuning.MQTT_DATAGRAM_MAX + tuning.MQTT_AROUND_DATAGRAM,
             )
         super().__init__(
@@ -216,7 +216,7 @@ class _Client(aiomqtt.Client):
             logger=ear.logger,
             identifier=means.client_id,
             protocol=aiomqtt.ProtocolVersion.V5 if is_5 else aiomqtt.ProtocolVersion.V311,
-            will=aiomqtt.Will(mqtt_topics.presence(means.tag), GONE, _QOS, retain=True),
+            will=None if clean else aiomqtt.Will(mqtt_topics.presence(means.tag), GONE, _QOS, retain=True),
             clean_session=None if is_5 else clean,
             clean_start=clean if is_5 else CLEAN_START_OF_3,
             timeout=tuning.MQTT_CONNECT_S,
@@ -244,6 +244,8 @@ class _Client(aiomqtt.Client):
             await asyncio.shield(connecting)
         except aiomqtt.MqttError as problem:
             self._drop()
+            if self._problem is None and not isinstance(problem, (aiomqtt.MqttCodeError, _NoAnswer)):
+                self._problem = TimeoutError()
             raise mqtt_trouble.not_connected(self._broker, self._problem or problem, self._ear.heard) from None
         except asyncio.CancelledError:
             with suppress(aiomqtt.MqttError):
@@ -324,7 +326,7 @@ class _Client(aiomqtt.Client):
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         if not self._connected.done():  # the base class would wait for an answer until its time is over
-            self._connected.set_exception(aiomqtt.MqttError("the connection ended before an answer"))
+            self._connected.set_exception(_NoAnswer("the connection has ended"))
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
@@ -337,10 +339,6 @@ class _Client(aiomqtt.Client):
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self._acknowledged(mid, reason_code)
-
-
-def _nothing(*_: object) -> None:
-    """Do nothing with what comes before the session is clean."""
 
 
 def _properties(packet: int, **values: int) -> Any:

@@ -3,12 +3,17 @@
 import asyncio
 import contextlib
 import logging
+import socket
+from collections import Counter
 
 import pytest
 
 from message_plane import tuning
 from message_plane.errors import PeerUnreachable
 from message_plane.links.mqtt import MqttLink, MqttSection
+from message_plane.links.mqtt_brokers import Brokers
+from message_plane.links.mqtt_connection import BrokerConnection, means_of
+from message_plane.links.mqtt_section import Broker, broker_of
 from message_plane.links.mqtt_topics import SHARDS, down, place_of, presence, shard_of, tag_of, up
 from tests.integration.test_mqtt_link import HOME, SERVER, ends, of_gateway, of_server, to_and_fro
 from tests.integration.toy_broker import NOT_AUTHORISED, ToyBroker, packet
@@ -115,6 +120,40 @@ async def test_a_shard_that_is_not_served_any_more_is_not_heard(broker):
         assert server.received.empty()
 
 
+async def test_subscriptions_of_an_earlier_run_end_with_the_shards_that_it_served(broker):
+    async with ends(of_server(broker)):
+        assert len(broker.sessions[tag_of(SERVER)].topics) == SHARDS + 1
+    async with ends(of_server(broker, serves=[3])):
+        assert set(broker.sessions[tag_of(SERVER)].topics) == {"keycast/1/up/3/+", "keycast/1/st/+"}
+
+
+async def test_a_datagram_that_cannot_be_taken_does_not_end_the_connection(broker, caplog):
+    async with both(broker) as (server, gateway):
+        taken = server.link._receive
+        server.link._receive = lambda datagram, address: {}["no such key"]
+        gateway.link.send(await gateway.link.find(place_of(SERVER)), b"question")
+        await until(lambda: "was not taken" in caplog.text)
+        server.link._receive = taken
+        await to_and_fro(gateway, server)
+        assert len(broker.connects) == 2
+
+
+async def test_a_connection_for_a_trial_leaves_nothing_behind(broker):
+    means = means_of(MqttSection(brokers=[broker.url]), HOME, "trial")
+    for is_5 in (True, False):
+        trial = BrokerConnection(
+            broker_of(broker.url), means, lambda *_: None, lambda _: None, Counter(), is_5=is_5, clean=True
+        )
+        await trial.open()
+        await trial.subscribe([down(TAG)])
+        broker.sessions[f"{TAG}-trial"].writer.close()  # not in order, so that a will would be published
+        await trial.lost()
+        await trial.close()
+        assert presence(TAG) not in broker.retained
+    assert f"{TAG}-trial" not in broker.sessions
+    assert b"\x11" + bytes(4) in broker.connects[0][3], "in MQTT 5 the session expires at once"
+
+
 # Sending
 
 
@@ -207,6 +246,12 @@ async def test_in_3_1_1_what_waits_from_before_the_start_is_cleared(broker):
         broker.sessions[TAG].deliver(down(TAG), b"from before", False)
 
 
+async def test_a_gateway_reaches_its_server_only(broker):
+    async with ends(of_gateway(broker)) as (gateway,):
+        with pytest.raises(PeerUnreachable, match="is not the CPNS Server"):
+            await gateway.link.find(place_of("neighbour-gw"))
+
+
 @pytest.mark.parametrize("place", ["", "mqtt:", "mqtt:home-gw", f"mqtt:{TAG.upper()}", f"mqtt:{TAG}0", "udp:1.2.3.4:5"])
 async def test_what_is_no_place_of_mqtt_is_out_of_reach(broker, place):
     async with ends(of_gateway(broker)) as (gateway,):
@@ -241,6 +286,27 @@ async def test_a_refusal_is_one_line_with_the_broker_the_reason_and_the_next_ste
         assert gateway.link.brokers[0].problem == ""
 
 
+async def test_a_broker_that_has_stopped_does_not_answer_and_is_not_taken_for_one_of_3_1_1(broker):
+    broker.answers = False
+    async with ends(of_gateway(broker)) as (gateway,):
+        assert "does not answer" in gateway.link.brokers[0].problem
+        await asyncio.sleep(100)
+        broker.answers = True
+        await until(lambda: gateway.link.brokers[0].connected)
+    assert {level for _, level, *_ in broker.connects} == {5}
+
+
+async def test_an_end_can_be_closed_while_a_broker_does_not_answer(broker):
+    broker.answers = False
+    gateway = of_gateway(broker)
+    opening = asyncio.create_task(gateway.open(lambda datagram, address: None))
+    await until(lambda: broker.connects)
+    await gateway.close()
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert gateway.places == [] and not gateway.brokers[0].connected
+
+
 async def test_a_topic_that_a_broker_does_not_let_an_end_hear_is_named(broker):
     broker.refused_topics = (down(TAG),)
     async with ends(of_gateway(broker)) as (gateway,):
@@ -258,9 +324,30 @@ async def test_a_topic_that_a_broker_does_not_let_an_end_publish_at_is_named_and
         assert server.received.empty()
 
 
-async def test_two_processes_with_one_identity_are_told(broker):
+async def test_two_processes_with_one_identity_are_told_and_fight_less_and_less(broker):
     async with ends(of_gateway(broker)) as (first,), ends(of_gateway(broker)):
         await until(lambda: "another process with the same identity" in first.link.brokers[0].problem)
+        await asyncio.sleep(1000)
+        assert len(broker.connects) < 200
+
+
+async def test_files_that_a_person_has_replaced_are_read_again_when_a_broker_has_refused_the_former(tmp_path):
+    read = []
+
+    def means():
+        read.append(None)
+        return means_of(MqttSection(brokers=["mqtt://127.0.0.1:9"]), HOME)
+
+    async def never(connection):
+        raise AssertionError
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and nobody listens there
+        there = Broker("127.0.0.1", nobody.getsockname()[1], True)
+        brokers = Brokers([there], means, version="5", counters=Counter(), arrived=never, begin=never, use=never)
+        await brokers.open(any_one=True)
+        await until(lambda: len(read) > 3)
+        await brokers.close()
 
 
 HOSTILE = [

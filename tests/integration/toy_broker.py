@@ -93,8 +93,8 @@ class ToyBroker:
     `published` is everything that clients have published: (user, topic, payload). `lose(topic, payload)` says what it
     loses; `may_publish(user, topic)` what it acknowledges with "not authorised"; `refuse` is the reason code with which
     it refuses connections, 0 for none; `refused_topics` are those to which nobody may subscribe; `has_5` is False for a
-    broker of 3.1.1; `says` are the properties of its CONNACK, encoded; `acknowledges` is False for one that has
-    stopped.
+    broker of 3.1.1; `says` are the properties of its CONNACK, encoded; `acknowledges` is False for one that
+    acknowledges nothing, `answers` for one that has stopped before it lets anybody in.
     """
 
     def __init__(self):
@@ -110,6 +110,7 @@ class ToyBroker:
         self.has_5 = True
         self.says = b""
         self.acknowledges = True
+        self.answers = True
         self.port = 0
         self._server = None
         self._tasks = set()
@@ -182,6 +183,8 @@ class ToyBroker:
             will = (connect.text(), connect.octets())
         user = connect.text() if flags & 128 else ""
         self.connects.append((name, level, bool(flags & 2), properties))
+        while not self.answers:
+            await asyncio.sleep(1)
         if is_5 and not self.has_5:
             writer.write(packet(CONNACK, b"\0\1"))
             return
