@@ -195,6 +195,7 @@ class GatewayApp:
             self.gateway.administration.set_alarm,
             self.no_network,
             self.broken_radio,
+            self.no_broker,
         )
         self._watch.start()
         self.sightings.start()
@@ -330,6 +331,14 @@ class GatewayApp:
             f"No Group Key can be broadcast ({problems or 'there is no interface'}): boards get keys by their sessions "
             "only, if they are reached at all. Check: keycast gateway check"
         )
+
+    def no_broker(self) -> str:
+        """Return why no broker on the way to the CPNS Server is connected, "" if one is or none is needed."""
+        brokers = self.brokers()
+        if not brokers or any(each.connected for each in brokers):
+            return ""
+        told = " ".join(each.problem for each in brokers if each.problem)
+        return f"No key of the CPNS Server arrives: {told or 'no broker is connected'} Check: keycast gateway check"
 
     def broken_radio(self) -> str:
         """Return which media have not recovered or hear nothing, in sentences with the next step, "" for none."""

@@ -1,16 +1,19 @@
-"""Watches the machine that a gateway runs on, and raises alarms if it lacks disk space, a network or the right time."""
+"""Watches the machine that a gateway runs on, and raises alarms if it lacks disk space, a network, the right time or a
+way to its CPNS Server."""
 
 import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from gateway_agent.core.alarms import CLOCK, NETWORK, RADIO, STORE
+from gateway_agent.core.alarms import BROKER, CLOCK, NETWORK, RADIO, STORE
 from gateway_agent.core.ports import Clock
 from gateway_agent.repeating import Repeating
 
 LOOK_EVERY_S = 2.5
 NETWORK_GRACE_S = 10.0
 """A network may be missing this long without an alarm, as when a cable is moved to another socket."""
+BROKER_GRACE_S = 60.0
+"""No broker may be connected for this long without an alarm, as while one is restarted."""
 CLOCK_GRACE_S = 900.0
 """A clock may be unsynchronised this long without an alarm: after a start it is synchronised within minutes."""
 NO_DATE_BEFORE = 1_735_689_600
@@ -65,14 +68,17 @@ class MachineWatch:
         set_alarm: SetAlarm,
         no_network: Callable[[], str] = str,
         broken_radio: Callable[[], str] = str,
+        no_broker: Callable[[], str] = str,
     ) -> None:
         """`no_network` returns why no broadcast can be sent now, "" if one can or none is wanted.
 
-        `broken_radio` returns which media have not recovered after all steps, "" for none.
+        `broken_radio` returns which media have not recovered after all steps, "" for none. `no_broker` returns why no
+        broker is connected, "" if one is or none is needed.
         """
         self._no_network = no_network
         self._broken_radio = broken_radio
-        self._network_at = clock.monotonic()
+        self._no_broker = no_broker
+        self._network_at = self._broker_at = clock.monotonic()
         self._stores = list(stores)
         self._clock = clock
         self._clock_watch = ClockWatch(clock.monotonic())
@@ -94,5 +100,10 @@ class MachineWatch:
         lasting = self._clock.monotonic() - self._network_at >= NETWORK_GRACE_S
         self._set_alarm(NETWORK, no_network if lasting else "")
         self._set_alarm(RADIO, "" if no_network else self._broken_radio())
+        no_broker = self._no_broker()
+        if not no_broker:
+            self._broker_at = self._clock.monotonic()
+        lasting = self._clock.monotonic() - self._broker_at >= BROKER_GRACE_S
+        self._set_alarm(BROKER, no_broker if lasting else "")
         in_step = self._clock.unix() != 0
         self._set_alarm(CLOCK, self._clock_watch.look(self._clock.monotonic(), in_step, time.time()))

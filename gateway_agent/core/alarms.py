@@ -14,6 +14,7 @@ OLD_COPY = "old-copy"  # PNEs say that they hold what this PN GW never sent them
 STORE = "store"  # the store cannot be written
 NETWORK = "network"  # no broadcast can be sent
 RADIO = "radio"  # no broadcast can be sent on one of several media, or a medium refuses each datagram
+BROKER = "broker"  # no MQTT broker on the way to the CPNS Server is connected
 CLOCK = "clock"  # the system clock is not synchronised
 UNHEARD = "unheard"  # no PNE confirms broadcasts
 SERVER = "server"  # the CPNS Server does not answer

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from keycast.terminal.logs import begin_log, ready
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, folder, refuse, sentences
 
 if TYPE_CHECKING:
     from gateway_agent.radios.medium import Radio
@@ -33,8 +33,16 @@ state_dir = {state}       # keys, sessions, inventory; private to this user
 interfaces = {interfaces}       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
 
 [uplink]
-kind = "embedded"           # the CPNS Server in this process; "udp" for one elsewhere
 """
+_EMBEDDED = """\
+kind = "embedded"           # the CPNS Server in this process; "udp" or "mqtt" for one elsewhere
+"""
+_MQTT = """\
+kind = "mqtt"               # the CPNS Server elsewhere
+server_id = {server}
+brokers = [{brokers}]       # any that answers
+"""
+_MQTT_FILES = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
 _BLE = """
 [ble]
 sender = "auto"             # Group Keys also by Bluetooth LE adverts: keycast radios
@@ -53,6 +61,19 @@ def init(
     ble: Annotated[
         bool, typer.Option("--ble", help="Bring Group Keys by Bluetooth LE, too; needs the extra `ble`.")
     ] = False,
+    broker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="MQTT broker to a CPNS Server elsewhere, as mqtts://HOST; may be repeated."),
+    ] = None,
+    broker_files: Annotated[
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="FOLDER",
+            help="Folder with ca.crt, client.crt and client.key, with which the gateway proves itself to the brokers.",
+        ),
+    ] = None,
+    server: Annotated[str, typer.Option(help="Entity ID of that CPNS Server.")] = "server.local",
 ) -> None:
     """Write a configuration file to start from.
 
@@ -67,12 +88,24 @@ def init(
         state=toml_text(state),
         interfaces='["auto", "lo"]' if virtual_boards else '["auto"]',
     )
+    text += _mqtt(server, broker, broker_files) if broker else _EMBEDDED
     if ble:
         text += _BLE.replace("auto", "virtual") if virtual_boards else _BLE
     with sentences():
+        if broker_files is not None and not broker:
+            refuse("the files are for a broker: name it with --broker", "not-allowed")
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())
     answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
+
+
+def _mqtt(server: str, brokers: list[str], files: Path | None) -> str:
+    from gateway_agent.config.load import toml_text
+
+    text = _MQTT.format(server=toml_text(server), brokers=", ".join(map(toml_text, brokers)))
+    if files is not None:
+        text += "".join(f"{name} = {toml_text(str(files.absolute() / file))}\n" for name, file in _MQTT_FILES.items())
+    return text
 
 
 @app.command()
@@ -229,7 +262,7 @@ def trust_server(
     replace: Annotated[bool, typer.Option("--replace", help="End the identity that the Server has here.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Register the credential of a CPNS Server elsewhere, which `uplink.server_id` names (uplink kind = "udp").
+    """Register the credential of a CPNS Server elsewhere, which `uplink.server_id` names.
 
     Example: keycast gateway trust-server $(keycast server credential --state server-state)
     """

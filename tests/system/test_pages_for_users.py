@@ -527,6 +527,41 @@ async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
     assert (tmp_path / "broker-files" / "brokers" / "mqtt2.example.org" / "broker.key").exists()
 
 
+@pytest.mark.req("CPNS-GKM-62")
+@reads((OPERATORS, "A Server and gateways over MQTT"))
+async def test_a_server_and_a_gateway_over_mqtt(tmp_path: Path, reading: Reading) -> None:
+    """The gateway has the key of a group that the operator has made, through a Mosquitto with the files of the page."""
+    try:
+        own_broker.mosquitto()
+    except own_broker.NoBroker as error:
+        pytest.skip(str(error))
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.replaced["mqtt.example.org"] = "localhost"
+        desk.replaced["/home/pi"] = str(tmp_path)
+        desk.then["keycast gateway init"] = name_the_card(desk)
+        await desk.done("keycast server broker-files ~/broker-files --ca --host localhost --gateway gw.home")
+        as_nobody = "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
+        configuration = tmp_path / "broker-files" / "brokers" / "localhost" / "mosquitto.conf"
+        await desk.done(f"{as_nobody}mosquitto -c {configuration} >/dev/null 2>&1 &")
+        await desk.done("until (echo > /dev/tcp/localhost/8883) 2>/dev/null; do sleep 0.1; done")
+        with reading:
+            await desk.follow(reading.next())
+            assert "lets this gateway in, and the CPNS Server answers" in await desk.follow(reading.next())
+            desk.configure(reading.next("toml"))
+            for number, command in reading.next().lines():
+                code, words = await desk.type(command)
+                assert code == 0, f"line {number}: {command!r} ended with {code}:\n{words}"
+                if "credential" in command and "trust" not in command and "add-gateway" not in command:
+                    whose = "SERVER" if "server" in command else "GATEWAY"
+                    desk.replaced[f"{whose}-CREDENTIAL"] = credential_in(words)
+        at = "--state ~/server-state"
+        await desk.done(f"keycast group create home/lights --open-to home {at}")
+        assert "connected since" in await desk.done(f"keycast server status {at}")
+        status = await until(desk, "keycast status", lambda state: state["brokers"][0]["connected"])
+        assert status["uplink"] == "mqtt"
+        await until(desk, f"keycast server status {at}", lambda state: state["gateway_count"] == 1)
+
+
 @reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))
 async def test_group_master_keys(tmp_path: Path, reading: Reading) -> None:
     """KMS, GMS, CMS and a gateway on one machine; both VAL users, the gateway and a board, acknowledge the GMK."""

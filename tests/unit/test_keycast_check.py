@@ -19,6 +19,7 @@ from keycast.program import program
 from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
 from message_plane.errors import PlaneError
+from message_plane.links.mqtt_section import BrokerFiles
 from private_store.errors import PrivateStoreError
 
 CONFIG = """
@@ -268,6 +269,21 @@ def test_init_writes_the_section_of_bluetooth_if_it_is_wanted(tmp_path):
         assert run.exit_code == 0, run.output
         written[" ".join(options)] = getattr(load(path), "ble", None)
     assert [section and section.sender for section in written.values()] == [None, "auto", "virtual"]
+
+
+def test_init_writes_the_way_over_brokers_if_it_is_wanted(tmp_path):
+    path, files = tmp_path / "keycast.toml", tmp_path / "gw files"
+    words = ["gateway", "init", str(path), "--broker", "mqtts://one.example", "--broker", "mqtts://two.example"]
+    words += ["--broker-files", str(files), "--server", "cpns.example"]
+    assert CliRunner().invoke(program(["gateway"]), words).exit_code == 0
+    uplink = load(path).uplink
+    assert (uplink.kind, uplink.server_id) == ("mqtt", "cpns.example")
+    assert uplink.brokers == ["mqtts://one.example:8883", "mqtts://two.example:8883"]
+    assert uplink.files == BrokerFiles(files / "ca.crt", files / "client.crt", files / "client.key")
+    for wrong in (["--broker", "one.example"], ["--broker-files", str(files)]):
+        run = CliRunner().invoke(program(["gateway"]), ["gateway", "init", str(tmp_path / "other.toml"), *wrong])
+        assert run.exit_code == 1 and "broker" in run.stderr
+    assert not (tmp_path / "other.toml").exists()
 
 
 def test_brokers_of_which_none_lets_the_gateway_in_are_told_with_the_next_step(config):

@@ -20,7 +20,7 @@ from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
 from key_servers.cpns_server.operators.access import OperatorToken, Scope
-from key_servers.cpns_server.values import PneDelivery, ServerAlarm
+from key_servers.cpns_server.values import BrokerStatus, PneDelivery, ServerAlarm
 from keycast.board.agent_files import Running
 from keycast.board.asking import AskedBoard
 from keycast.board.faults import NoPort
@@ -103,6 +103,9 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     answers["trust"]["server_credential"] = answers["server.credential"] = "00"
     delivery = PneDelivery("lamp.hall", "home", "end-to-end", "settled", 8, 8, 1, 2, "1", 0)
     answers["group.show"]["pne_deliveries"] = [asdict(delivery)]
+    broker = BrokerStatus("mqtts://mqtt.example.org:8883", False, 1, "It is not there.")
+    answers["server.status"] = asdict(home.server.status()) | {"brokers": [asdict(broker)]}
+    answers["status"]["brokers"] = [asdict(broker)]
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
     answers["board.pair"] = "lamp.hall"
     answers["server.add-token"] = "0.0"
@@ -141,7 +144,13 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
             "server restore",
         ),
         *(f"server confirm-members {SG}", "server dismiss-alarm silent", "server admit-board lamp.hall home"),
-        *("server credential", "server retire-board lamp.hall", "server audit", f"server rest-files {folder / 'rest'}"),
+        *(
+            "server credential",
+            "server status",
+            "server retire-board lamp.hall",
+            "server audit",
+            f"server rest-files {folder / 'rest'}",
+        ),
         *(
             "server token add alice",
             "server token list",

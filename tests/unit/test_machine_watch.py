@@ -14,7 +14,14 @@ from gateway_agent import machine_watch
 from gateway_agent.clock import SystemClock
 from gateway_agent.core import housekeeping, server_messages
 from gateway_agent.core.delivering import batch, deliveries
-from gateway_agent.machine_watch import CLOCK_GRACE_S, NETWORK_GRACE_S, NO_DATE_BEFORE, ClockWatch, MachineWatch
+from gateway_agent.machine_watch import (
+    BROKER_GRACE_S,
+    CLOCK_GRACE_S,
+    NETWORK_GRACE_S,
+    NO_DATE_BEFORE,
+    ClockWatch,
+    MachineWatch,
+)
 from gateway_agent.store.errors import FAULTS, StoreFailed
 from key_servers.cpns_server import tuning as server_tuning
 from key_servers.errors import ServerError
@@ -278,7 +285,7 @@ def test_an_alarm_of_the_clock_begins_and_ends(monkeypatch):
     clock, alarms = Clock(), {}
     watch = MachineWatch([], clock, lambda kind, text: alarms.update({kind: text}))
     watch.look()
-    assert alarms == {"store": "", "network": "", "radio": "", "clock": ""}
+    assert alarms == {"store": "", "network": "", "radio": "", "broker": "", "clock": ""}
     clock.now = CLOCK_GRACE_S
     watch.look()
     assert "timedatectl" in alarms["clock"]
@@ -299,6 +306,29 @@ async def test_a_radio_that_does_not_recover_is_an_alarm_unless_nothing_can_be_b
     no_network[0] = broken[0] = ""
     watch.look()
     assert alarms["radio"] == ""
+
+
+def test_a_gateway_that_no_broker_lets_in_is_an_alarm_while_that_lasts():
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def unix(self):
+            return NO_DATE_BEFORE
+
+    clock, alarms, problem = Clock(), {}, ["the broker does not let this end in"]
+    words = (clock, lambda kind, text: alarms.update({kind: text}))
+    watch = MachineWatch([], *words, no_broker=lambda: problem[0])
+    watch.look()
+    assert alarms["broker"] == ""  # it is restarted
+    clock.now = BROKER_GRACE_S
+    watch.look()
+    assert alarms["broker"] == "the broker does not let this end in"
+    problem[0] = ""
+    watch.look()
+    assert alarms["broker"] == ""
 
 
 def test_a_gateway_without_a_network_to_broadcast_on_is_an_alarm_while_that_lasts():
