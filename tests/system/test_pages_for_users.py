@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +16,34 @@ import typer
 
 from device_agent.key_store import KeyStore
 from device_agent.val_client import records
-from keycast.broker import own_broker
 from keycast.demo.end_to_end_story import newest_key
 from keycast.demo.val_home import powered
 from keycast.micropython_vm import compile
 from keycast.program import program
 from keycast.virtual_board import named_board
 from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
-from tests.system import namespaces
 from tests.system.manual import NOT_FOR_READERS, Desk, Reading, blocks
-from tests.system.namespaces import HomeNetwork
-from tools import PROJECT
-
-README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
-BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY, OPERATORS = (
-    PROJECT / "docs" / f"{name}.md"
-    for name in ("boards", "commands", "firmware", "gateway", "gms", "kms", "mikey", "operators")
+from tests.system.pages import (
+    BOARDS,
+    COMMANDS,
+    CONTRIBUTING,
+    FIRMWARE,
+    GATEWAY,
+    GMS,
+    KMS,
+    MIKEY,
+    PAGES,
+    READ,
+    README,
+    credential_in,
+    home_network,
+    keyed,
+    name_the_card,
+    reads,
+    switched_on,
+    until,
 )
-PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]
+from tools import PROJECT
 
 # What nobody types here, and why.
 NOT_TYPED = {
@@ -43,18 +51,12 @@ NOT_TYPED = {
     (FIRMWARE, "Newer agents without new firmware"): "it wants a firmware of one's own, which is not built here",
     (CONTRIBUTING, "Set up"): "it makes what this test runs in, and begins this test anew",
 }
-READ: list[tuple[Path, str]] = []
-
-
-def reads(*sections: tuple[Path, str]) -> pytest.MarkDecorator:
-    """The test gets, as `reading`, what somebody types and writes who reads these sections."""
-    READ.extend(sections)
-    return pytest.mark.parametrize("reading", [Reading(*sections)], ids=[sections[0][0].stem])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_block_says_what_it_is_and_is_typed(page: Path) -> None:
     """A block without a language, or under a heading that no test reads, would be typed by nobody."""
+    import_module("tests.system.test_page_for_operators")  # adds to READ what its tests read
     fenced = {line for block in blocks(page) for line in range(block.line - 1, block.line + block.text.count("\n") + 1)}
     for number, line in enumerate(page.read_text().splitlines(), 1):
         assert number in fenced or not line.startswith("    "), f"{page.name}, line {number}: a block without a fence"
@@ -78,61 +80,6 @@ def test_each_command_that_a_sentence_names_is_one(page: Path) -> None:
             elif commands := getattr(command, "commands", None):
                 assert word in commands, f"{page.name}: keycast {words}"
                 command = commands[word]
-
-
-@asynccontextmanager
-async def home_network(machines: int, first: str = "10.77.0.1") -> AsyncIterator[HomeNetwork]:
-    if why := namespaces.missing():
-        pytest.skip(why)
-    with HomeNetwork(machines, first=first) as network:
-        yield network
-
-
-@asynccontextmanager
-async def switched_on(board: VirtualBoard, **how: Any) -> AsyncIterator[VirtualBoard]:
-    await board.start(**how)
-    try:
-        yield board
-    finally:
-        await board.kill()
-
-
-def name_the_card(desk: Desk) -> Callable[[], None]:
-    """What a person does whose machine has nothing but the virtual cable of a container, as `gateway run` says."""
-
-    def do() -> None:
-        configuration = desk.folder / "keycast.toml"
-        text = configuration.read_text()
-        assert 'interfaces = ["auto"]' in text
-        configuration.write_text(text.replace('interfaces = ["auto"]', 'interfaces = ["eth0"]'))
-
-    return do
-
-
-async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = 120) -> Any:
-    """Type a command until what it answers is so."""
-    end = time.monotonic() + timeout_s
-    while True:
-        code, words = await desk.type(f"{command} --json")
-        if code == 0 and true(answer := json.loads(words)):
-            return answer
-        assert time.monotonic() < end, f"{command!r} still answers {code}:\n{words}"
-        await asyncio.sleep(1)  # each question is a process that the servers and boards here have to wait for
-
-
-def keyed(*names: str, above: int = 0) -> Callable[[Any], bool]:
-    """Whether a Service Group as `group show` tells it has given all of them its newest key."""
-
-    def found(group: Any) -> bool:
-        confirmed = {member["pne_id"]: member["confirmed"] for member in group["members"]}
-        return group["version"] > above and all(confirmed.get(name) == group["version"] for name in names)
-
-    return found
-
-
-def credential_in(text: str) -> str:
-    """The credential, in hexadecimal, that a command has printed."""
-    return str(re.findall(r"\b[0-9a-f]{64,}\b", text)[-1])
 
 
 COMMANDS_MAX = 5
@@ -470,96 +417,6 @@ async def test_keys_that_the_gateway_cannot_read(tmp_path: Path, reading: Readin
             key, *others = {newest_key(board, "home/alarm") for board in (porch, hall, attic)}
             files = [path for path in (tmp_path / "home" / "keycast-state").rglob("*") if path.is_file()]
             assert not others and files and not [path for path in files if key in path.read_bytes()]
-
-
-@reads((OPERATORS, "Operators elsewhere"), (OPERATORS, "What everybody did"))
-async def test_operators_elsewhere(tmp_path: Path, reading: Reading) -> None:
-    """An operator with a token makes a group over REST, and the log of the Server tells who did what."""
-    async with home_network(2, "192.168.1.10") as network, Desk(tmp_path, network.words(1)) as desk:
-        desk.replaced["server.example.org"] = "192.168.1.10"
-        with reading:
-            for _ in range(2):
-                await desk.follow(reading.next())
-            async with Desk(tmp_path, network.words(2)) as alice:
-                alice.replaced["server.example.org"] = "192.168.1.10"
-                assert "version 0.1" in await alice.follow(reading.next())
-            told = await desk.follow(reading.next())
-        assert re.search(r"alice +rest +group.policy .*rekey_on_join=False sg_id=town/lights +done", told)
-        assert re.search(r"socket +server.add-token .*operator=alice", told)
-
-
-@reads((OPERATORS, "A broker"), (OPERATORS, "Several brokers"))
-async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
-    """A Mosquitto with these files passes the trial, with more gateways, and after one of them was revoked."""
-    try:
-        own_broker.mosquitto()
-    except own_broker.NoBroker as error:
-        pytest.skip(str(error))
-    mosquitto = tmp_path / "mosquitto"
-    mosquitto.mkdir()
-    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
-        desk.replaced["/var/lib/mosquitto/keycast"] = str(mosquitto / "keycast")
-        desk.replaced["/etc/mosquitto"] = str(mosquitto)
-        desk.replaced["chown -R mosquitto:"] = "chown -R $USER"
-        desk.replaced["mqtt.example.org"] = "localhost"
-        unit = tmp_path / "system" / "mosquitto.service"
-        unit.parent.mkdir()
-        as_nobody = (
-            "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
-        )  # root's files stay its own
-        # it ends by itself if this test is killed
-        unit.write_text(f"[Service]\nExecStart=timeout 600 {as_nobody}mosquitto -c {mosquitto}/mosquitto.conf\n")
-        await desk.done("export USER=$(id -un)")
-        with reading:
-            for _ in range(2):
-                await desk.follow(reading.next())
-            try:
-                trial = reading.next()
-                await desk.done("until (echo > /dev/tcp/localhost/8883) 2>/dev/null; do sleep 0.1; done")
-                assert "This broker can serve keycast." in await desk.follow(trial)
-                await desk.follow(reading.next())
-                await desk.follow(reading.next())
-                assert "revoked" in await desk.done("keycast server broker-files ~/broker-files")
-                assert "This broker can serve keycast." in await desk.follow(trial)
-                await desk.follow(reading.next())
-            finally:
-                await desk.done("systemctl stop mosquitto")
-    assert (tmp_path / "broker-files" / "brokers" / "mqtt2.example.org" / "broker.key").exists()
-
-
-@pytest.mark.req("CPNS-GKM-62")
-@reads((OPERATORS, "A Server and gateways over MQTT"))
-async def test_a_server_and_a_gateway_over_mqtt(tmp_path: Path, reading: Reading) -> None:
-    """The gateway has the key of a group that the operator has made, through a Mosquitto with the files of the page."""
-    try:
-        own_broker.mosquitto()
-    except own_broker.NoBroker as error:
-        pytest.skip(str(error))
-    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
-        desk.replaced["mqtt.example.org"] = "localhost"
-        desk.replaced["/home/pi"] = str(tmp_path)
-        desk.then["keycast gateway init"] = name_the_card(desk)
-        await desk.done("keycast server broker-files ~/broker-files --ca --host localhost --gateway gw.home")
-        as_nobody = "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
-        configuration = tmp_path / "broker-files" / "brokers" / "localhost" / "mosquitto.conf"
-        await desk.done(f"{as_nobody}mosquitto -c {configuration} >/dev/null 2>&1 &")
-        await desk.done("until (echo > /dev/tcp/localhost/8883) 2>/dev/null; do sleep 0.1; done")
-        with reading:
-            await desk.follow(reading.next())
-            assert "lets this gateway in, and the CPNS Server answers" in await desk.follow(reading.next())
-            desk.configure(reading.next("toml"))
-            for number, command in reading.next().lines():
-                code, words = await desk.type(command)
-                assert code == 0, f"line {number}: {command!r} ended with {code}:\n{words}"
-                if "credential" in command and "trust" not in command and "add-gateway" not in command:
-                    whose = "SERVER" if "server" in command else "GATEWAY"
-                    desk.replaced[f"{whose}-CREDENTIAL"] = credential_in(words)
-        at = "--state ~/server-state"
-        await desk.done(f"keycast group create home/lights --open-to home {at}")
-        assert "connected since" in await desk.done(f"keycast server status {at}")
-        status = await until(desk, "keycast status", lambda state: state["brokers"][0]["connected"])
-        assert status["uplink"] == "mqtt"
-        await until(desk, f"keycast server status {at}", lambda state: state["gateway_count"] == 1)
 
 
 @reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))
