@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,25 @@ async def test_the_environment_names_the_server_unless_a_person_names_another(
     monkeypatch.delenv(TOKEN_VARIABLE)
     run = await asyncio.to_thread(keycast, "group", "list")
     assert run.returncode == 1 and "--token-file" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--rest", "8445"), "0.0.0.0:8445"),
+        (("--rest", "localhost:8445"), "IP addresses"),
+        (("--rest", "127.0.0.1:99999"), "port"),
+        (("--rest", "0.0.0.0:0"), "without TLS only loopback"),
+        (("--rest", "127.0.0.1:0", "--rest-files", "nowhere"), "nowhere"),
+    ],
+)
+def test_an_address_for_rest_that_cannot_be_meant(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    where = ("--state", tmp_path / "state", "--listen", "127.0.0.1", "--port", free_port())
+    run = keycast("server", "run", *where, *options, folder=tmp_path)
+    assert run.returncode == 1 and said in run.stderr and "Traceback" not in run.stderr
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

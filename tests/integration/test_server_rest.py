@@ -184,6 +184,11 @@ async def test_what_is_refused_has_a_code_and_a_sentence_and_changes_nothing(wor
         assert (world.server.list_groups(), world.server.gateways(), world.server.pnes()) == before, (verb, path[:80])
 
 
+async def test_a_long_key_is_not_sent_back(world: RestWorld) -> None:
+    status, told = await world.ask("POST", "groups", {"sg_id": "x", "y" * 200_000: 1})
+    assert (status, told["code"]) == (400, "malformed") and len(told["text"]) < 400
+
+
 async def test_an_xml_bomb_is_no_json(world: RestWorld) -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><a>&c;</a>'
     told = await world.ask("POST", "groups", data=bomb, headers={"Content-Type": "application/json"})

@@ -29,6 +29,8 @@ from key_servers.cpns_server.rest.rates import RATES, RequestRate, RequestRates
 from key_servers.https.door import body
 from key_servers.https.listening import Listening
 
+_SHOWN_MAX = 200  # characters of a key that is not known
+
 DOOR = "rest"
 """The door by which these commands come, for the audit log."""
 
@@ -110,7 +112,7 @@ async def _body(model: type[BaseModel] | None, request: web.Request) -> dict[str
 
 def _malformed(error: ValidationError) -> BadRequest:
     fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    where = ".".join(str(part) for part in fault["loc"])[:_SHOWN_MAX]
     text = f"{where}: {fault['msg']}." if where else f"{fault['msg']}."
     return BadRequest(HTTPStatus.BAD_REQUEST, "malformed", text)
 
