@@ -72,10 +72,10 @@ class ServerSession:
         self._sign = asyncio.create_task(self._sign_of_life(), name="sign of life of the uplink")
 
     def start(self) -> None:
-        """Begin to send keep-alive messages, if any are wanted; without them one sign of life."""
+        """Begin to send keep-alive messages, if any are wanted. Behind brokers send a sign of life."""
         if self._keep_alive is not None:
             self._keep_alive.start()
-        else:
+        if self.brokers:
             self.say_here()
 
     async def close(self) -> None:

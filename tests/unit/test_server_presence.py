@@ -1,17 +1,23 @@
 """Requests to PN GWs that are at no broker: they wait here, not there, and the newest one goes when it can."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from key_servers.cpns_server import tuning
+from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateway_presence import GatewayPresence
 from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
+from key_servers.cpns_server.gateways_in_process import InProcessGateways
 from message_plane.links.mqtt_topics import place_of
+from tests.unit.cpns_server_parts import House, PnGw
+from tests.waiting import until
 
-GATEWAY = "gw.home"
+GATEWAY, SG = "gw.home", "light"
 
 
 class Brokers:
@@ -105,3 +111,83 @@ async def test_a_wrong_hint_is_believed_for_a_while_only() -> None:
 
 async def test_a_server_without_brokers_holds_nothing_back() -> None:
     assert GatewayPresence(None, lambda _: "").ready(GATEWAY) is None
+
+
+# In the Server
+
+
+@pytest.fixture
+async def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[House, PnGw, Brokers]]:
+    """A Server on the machine's clock, and a PN GW that has the first key of SG and is away now."""
+    link = Brokers()
+    presence = GatewayPresence(link, lambda _: "")  # type: ignore[arg-type]
+    monkeypatch.setattr(InProcessGateways, "ready", lambda _, gateway_id: presence.ready(gateway_id))
+    house = await House.open(tmp_path, ServerConfig(batching_s=0), by_itself=True)
+    gateway = house.gateway("home")
+    house.server.create_group(SG, open_to=[gateway.pn_id])
+    await house.join(gateway, "lamp", SG)
+    await until(lambda: gateway.newest(SG) == house.server.show_group(SG).version > 1)
+    link.present = False
+    yield house, gateway, link
+    await house.server.close()
+
+
+@pytest.mark.req("SEC-27")
+async def test_what_was_made_meanwhile_goes_as_one_request_with_the_newest(away: tuple[House, PnGw, Brokers]) -> None:
+    house, gateway, link = away
+    before = len(gateway.seen)
+    for _ in range(50):
+        version = house.server.update_key(SG)
+        await asyncio.sleep(0.3)
+    assert len(gateway.seen) == before
+    link.present = True
+    house.server._heard("gw.home")  # the hint
+    await until(lambda: gateway.newest(SG) == version)
+    await asyncio.sleep(60)
+    assert gateway.seen[before:] == [(SG, "key", version)]
+
+
+async def test_one_that_stays_away_is_an_alarm_although_keys_are_made_all_the_time(
+    away: tuple[House, PnGw, Brokers],
+) -> None:
+    house, gateway, link = away
+    while not house.server.alarms():
+        house.server.update_key(SG)
+        await asyncio.sleep(5)
+    (alarm,) = house.server.alarms()
+    assert (alarm.kind, alarm.gateway_id) == ("undelivered", "gw.home")
+    link.present = True
+    await until(lambda: not house.server.alarms() and gateway.newest(SG) == house.server.show_group(SG).version)
+
+
+async def test_a_server_without_a_broker_blames_no_gateway(away: tuple[House, PnGw, Brokers]) -> None:
+    house, gateway, link = away
+    link.present, link.connected = None, False
+    version = house.server.update_key(SG)
+    await asyncio.sleep(600)
+    assert not house.server.alarms() and gateway.newest(SG) < version
+    assert 20 < house.server.counters()["deliveries_unsent"] < 60
+    link.connected = True
+    await until(lambda: gateway.newest(SG) == version)
+
+
+async def test_what_is_owed_no_more_when_it_comes_is_not_sent(away: tuple[House, PnGw, Brokers]) -> None:
+    house, gateway, link = away
+    before = len(gateway.seen)
+    house.server.update_key(SG)
+    await asyncio.sleep(5)
+    house.server.delete_group(SG)
+    await asyncio.sleep(5)
+    link.present = True
+    await until(lambda: gateway.seen[before:])
+    await asyncio.sleep(60)
+    assert [kind for _, kind, _ in gateway.seen[before:]] == ["delete"]
+
+
+@pytest.mark.req("SEC-27")
+async def test_a_gateway_that_brokers_call_away_is_tried_all_the_same(away: tuple[House, PnGw, Brokers]) -> None:
+    house, gateway, _ = away
+    version = house.server.update_key(SG)
+    begun = asyncio.get_running_loop().time()
+    await until(lambda: gateway.newest(SG) == version, 10 * tuning.AWAY_BELIEVED_S)
+    assert asyncio.get_running_loop().time() - begun >= tuning.AWAY_BELIEVED_S
