@@ -33,6 +33,10 @@ class StoreFailed(ServerError):
     """A read or write failed while running: the disk is full, the medium is broken. The transaction is undone."""
 
 
+class StoreContended(StoreFailed):
+    """Another process changed what a transaction had read. The transaction is undone and can be run again."""
+
+
 class SecretFileUnusable(ServerError):
     """A file with secrets is missing, readable by others, there already, or has a wrong content."""
 

@@ -8,7 +8,7 @@ from cpns import name_rule
 from key_servers.errors import NotPossible, ServerError
 from key_servers.https import tokens
 from key_servers.https.tokens import StoredToken
-from key_servers.sql import Database, Transaction
+from key_servers.sql import Database, Transaction, again
 from mikey_sakke.group_configuration import GROUPS_MAX, URI_MAX, UserProfile
 
 TOKEN_DAYS = 365
@@ -31,6 +31,7 @@ class Profiles:
 
     # operators
 
+    @again
     async def add_user(self, user: str, days: int = TOKEN_DAYS) -> str:
         """Make an empty profile, or give its user another token; returns the token, which is stored nowhere."""
         _require_uri(user)
@@ -47,6 +48,7 @@ class Profiles:
             )
         return drawn
 
+    @again
     async def put_membership(self, user: str, group: str, gms: str) -> int:
         """Add `group`, whose GMS has the server URI `gms`, to a profile. Return the revision of the profile."""
         _require_uri(group)
@@ -65,6 +67,7 @@ class Profiles:
         self._ring(user)
         return revision
 
+    @again
     async def remove_membership(self, user: str, group: str) -> int:
         """Remove a group from a profile (SEAL-GMK-45). Return the revision of the profile."""
         async with self._database.transaction() as sql:
@@ -77,6 +80,7 @@ class Profiles:
 
     # users, who have been authenticated by their token
 
+    @again
     async def token(self, token_id: str) -> StoredToken | None:
         """Return the stored token with that id."""
         async with self._database.transaction() as sql:
@@ -85,17 +89,20 @@ class Profiles:
             )
         return StoredToken(*rows[0]) if rows else None
 
+    @again
     async def all(self) -> list[UserProfile]:
         """Return every profile, by user."""
         async with self._database.transaction() as sql:
             rows = await sql.rows("SELECT user_uri FROM cms_users ORDER BY user_uri")
             return [await self._profile(sql, row[0]) for row in rows]
 
+    @again
     async def subscribe(self, user: str) -> None:
         """Subscribe the user to changes of its profile."""
         async with self._database.transaction() as sql:
             await sql.rows("UPDATE cms_users SET subscribed = 1 WHERE user_uri = $1", user)
 
+    @again
     async def profile(self, user: str) -> UserProfile:
         """Return the present profile. Raise NotPossible."""
         async with self._database.transaction() as sql:
@@ -110,11 +117,7 @@ class Profiles:
         bell = self._bells.setdefault(user, asyncio.Event())
         while True:
             bell.clear()
-            async with self._database.transaction() as sql:
-                rows = await sql.rows("SELECT subscribed FROM cms_users WHERE user_uri = $1", user)
-                if not rows or not rows[0][0]:
-                    raise NotSubscribed(f"{user} has not subscribed to its profile.")
-                found = await self._profile(sql, user)
+            found = await self._subscribed(user)
             if found.revision != revision:
                 return found
             left = ends - asyncio.get_running_loop().time()
@@ -125,6 +128,14 @@ class Profiles:
                     await bell.wait()
             except TimeoutError:
                 continue
+
+    @again
+    async def _subscribed(self, user: str) -> UserProfile:
+        async with self._database.transaction() as sql:
+            rows = await sql.rows("SELECT subscribed FROM cms_users WHERE user_uri = $1", user)
+            if not rows or not rows[0][0]:
+                raise NotSubscribed(f"{user} has not subscribed to its profile.")
+            return await self._profile(sql, user)
 
     async def _next_revision(self, sql: Transaction, user: str) -> int:
         rows = await sql.rows(

@@ -25,10 +25,6 @@ class Write(NamedTuple):
     shard: int | None = None
 
 
-class StoreContended(StoreFailed):
-    """Another process changed what a transaction had read. The transaction is undone and can be run again."""
-
-
 class ShardLost(StoreFailed):
     """Another process holds the shard now that a change belongs to. The transaction is undone."""
 

@@ -17,7 +17,7 @@ from key_servers.gms.delivery import Event, NoticeDelivery, State, step
 from key_servers.gms.maker import Maker, Order
 from key_servers.gms.provisioning import OwnKeys
 from key_servers.gms.values import Key, KeyState, ValGroup, entitled
-from key_servers.sql import Database, Transaction
+from key_servers.sql import Database, Transaction, again
 from mikey_sakke.endpoint_key import SERVICE_GROUP_MANAGEMENT, endpoint_key, proof
 from mikey_sakke.group_configuration import (
     KEY,
@@ -91,6 +91,7 @@ class NoticeCourier:
             if self._bells.get(user) is bell:
                 del self._bells[user]
 
+    @again
     async def answered(self, user: str, response: NotifyResponse) -> None:
         """Note a *Notify group configuration response* or an error. Raises ResponseRefused."""
         erased = False
@@ -128,14 +129,12 @@ class NoticeCourier:
 
     async def _take(self, user: str) -> list[NotifyRequest]:
         now = self._clock()
-        async with self._database.transaction() as sql:
-            parcels = await self._due(sql, user, now)
+        parcels = await self._due(user, now)
         if not parcels:
             return []
         material = await self._keys.material(now)
         made = await self._maker.make([_order(parcel) for parcel in parcels], material, now)
-        async with self._database.transaction() as sql:  # a user that was removed meanwhile gets nothing
-            still = [parcel for parcel in parcels if await self._still_due(sql, parcel, now)]
+        still = await self._still_due(parcels, now)  # a user that was removed meanwhile gets nothing
         messages = dict(zip((parcel.delivery.notice_id for parcel in parcels), made, strict=True))
         self._counters["notifications"] += len(still)
         return [
@@ -150,7 +149,17 @@ class NoticeCourier:
             for parcel in still
         ]
 
-    async def _due(self, sql: Transaction, user: str, now: int) -> list[_Parcel]:
+    @again
+    async def _due(self, user: str, now: int) -> list[_Parcel]:
+        async with self._database.transaction() as sql:
+            return await self._found_due(sql, user, now)
+
+    @again
+    async def _still_due(self, parcels: list[_Parcel], now: int) -> list[_Parcel]:
+        async with self._database.transaction() as sql:
+            return [parcel for parcel in parcels if await self._is_due(sql, parcel, now)]
+
+    async def _found_due(self, sql: Transaction, user: str, now: int) -> list[_Parcel]:
         found: list[_Parcel] = []
         for delivery in await store.open_deliveries(sql, user):
             if len(found) == NOTICES_MAX:
@@ -171,7 +180,7 @@ class NoticeCourier:
                 found.append(_Parcel(after, key, tuple(group for group in records if group is not None)))
         return found
 
-    async def _still_due(self, sql: Transaction, parcel: _Parcel, now: int) -> bool:
+    async def _is_due(self, sql: Transaction, parcel: _Parcel, now: int) -> bool:
         delivery = await store.delivery(sql, parcel.delivery.notice_id)
         if delivery is None or delivery.state is not State.OFFERED:
             return False
@@ -186,6 +195,7 @@ class NoticeCourier:
         verdicts = [entitled(user, await store.member(sql, group, delivery.user), now) for group in delivery.groups]
         return all(verdicts) if delivery.purpose == KEY else any(verdicts)
 
+    @again
     async def _next_due_s(self, user: str) -> float:
         async with self._database.transaction() as sql:
             waiting = [delivery.due for delivery in await store.open_deliveries(sql, user)]

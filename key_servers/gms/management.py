@@ -15,7 +15,7 @@ from key_servers.gms.delivery import OPEN, Event, NoticeDelivery, State, step
 from key_servers.gms.values import Affiliation, Key, KeyState, ValGroup, ValMember, ValUser, entitled
 from key_servers.https import tokens
 from key_servers.https.tokens import StoredToken
-from key_servers.sql import Database, Transaction
+from key_servers.sql import Database, Transaction, again
 from mikey_sakke.group_configuration import KEY, REVOCATION, TEXT_MAX, URI_MAX
 from mikey_sakke.identifiers import PURPOSE_GMK
 
@@ -47,6 +47,7 @@ class GroupManagement:
 
     # operators
 
+    @again
     async def add_user(self, uri: str, days: int = tuning.TOKEN_DAYS) -> str:
         """Permit a user the services of group management. Return its token, which is stored nowhere."""
         _require_name(uri, "The user URI", URI_MAX)
@@ -57,6 +58,7 @@ class GroupManagement:
             await store.put_token(sql, stored)
         return drawn
 
+    @again
     async def withdraw_user(self, uri: str) -> bool:
         """Withdraw the permission: the user leaves every list, and gets nothing more. Raise NotPossible.
 
@@ -74,6 +76,7 @@ class GroupManagement:
         self._changed(uri)
         return known.permitted
 
+    @again
     async def create_group(self, uri: str, name: str = "", *, rekey_on_removal: bool = True) -> None:
         """Make a group without members and without key. `rekey_on_removal` is its security profile (SEAL-GMK-48)."""
         _require_name(uri, "The group URI", URI_MAX)
@@ -84,6 +87,7 @@ class GroupManagement:
                 raise NotPossible(f"There is a group {uri} already.")
             await store.add_group(sql, ValGroup(uri, name, rekey_on_removal))
 
+    @again
     async def add_member(self, group: str, user: str, affiliation: Affiliation) -> None:
         """Put a permitted user on the list of a group.
 
@@ -101,6 +105,7 @@ class GroupManagement:
             await self._plan(sql, user)
         self._changed(user)
 
+    @again
     async def remove_member(self, group: str, user: str) -> str | None:
         """Take a user from the list; by the group's security profile its key is changed (SEAL-GMK-48).
 
@@ -115,6 +120,7 @@ class GroupManagement:
         self._tell(told)
         return made
 
+    @again
     async def make_key(self, groups: Iterable[str], *, text: str = "", activation: int = 0, expiry: int = 0) -> str:
         """Make a GMK for one group, or one that several groups share (SEAL-GMK-06), and return its GMK-ID.
 
@@ -137,6 +143,7 @@ class GroupManagement:
         self._tell(told)
         return key_id
 
+    @again
     async def revoke_key(self, key_id: str) -> bool:
         """Tell every holder that the key must not be used, until each has acknowledged it (MC-GMK-22).
 
@@ -151,6 +158,7 @@ class GroupManagement:
         self._tell(told)
         return key.state is not KeyState.REVOKED
 
+    @again
     async def retry(self, key_id: str, user: str | None = None) -> int:
         """Offer a key again to users that refused it or never answered; return their number. Raise NotPossible.
 
@@ -176,6 +184,7 @@ class GroupManagement:
         self._tell(told)
         return len(told)
 
+    @again
     async def groups(self) -> list[tuple[ValGroup, list[ValMember], list[Key]]]:
         """Return all groups with their lists and keys; `repr` of a key does not show it."""
         async with self._database.transaction() as sql:
@@ -184,11 +193,13 @@ class GroupManagement:
                 for group in await store.groups(sql)
             ]
 
+    @again
     async def deliveries(self, key_id: str) -> list[NoticeDelivery]:
         """Return the answers and errors to a key's notifications, by user."""
         async with self._database.transaction() as sql:
             return await store.deliveries_of(sql, key_id)
 
+    @again
     async def require_key(self, key_id: str) -> None:
         """Raise NotPossible if no key has that GMK-ID."""
         async with self._database.transaction() as sql:
@@ -197,11 +208,13 @@ class GroupManagement:
 
     # users, who have been authenticated by their token
 
+    @again
     async def token(self, token_id: str) -> StoredToken | None:
         """Return the stored token with that id."""
         async with self._database.transaction() as sql:
             return await store.token(sql, token_id)
 
+    @again
     async def authorise(self, user: str) -> int:
         """Authorise the user for group management services (SEAL-GMK-38, -41). Return the end in Unix seconds.
 
@@ -217,6 +230,7 @@ class GroupManagement:
         self._changed(user)
         return until
 
+    @again
     async def affiliate(self, user: str, group: str) -> None:
         """Affiliate a user that is on the list and does so itself. Raise NotPermitted."""
         async with self._database.transaction() as sql:
@@ -225,6 +239,7 @@ class GroupManagement:
             await self._plan(sql, user)
         self._changed(user)
 
+    @again
     async def subscribe(self, user: str, group: str) -> None:
         """Subscribe to group updates; only a user that is authorised and affiliated may (SEAL-GMK-41, -42).
 
@@ -238,6 +253,7 @@ class GroupManagement:
             await self._plan(sql, user)
         self._changed(user)
 
+    @again
     async def leave(self, user: str, group: str) -> None:
         """End affiliation and subscription. The user stays on the list; the key changes as on a removal."""
         async with self._database.transaction() as sql:

@@ -6,7 +6,7 @@ from typing import Any
 
 from key_servers.errors import ServerError
 from key_servers.https.tokens import StoredToken
-from key_servers.sql import Database, Transaction, migrate
+from key_servers.sql import Database, Transaction, again, migrate
 
 _USER = "user_uri, role, added_at, revoked_at"
 
@@ -57,6 +57,7 @@ class KmsStore:
         """Close the database."""
         await self._database.close()
 
+    @again
     async def add_user(self, user: KmsUser, token: StoredToken) -> None:
         """Add a user with a first token. Raises UserExists."""
         async with self._database.transaction() as sql:
@@ -70,6 +71,7 @@ class KmsStore:
                 raise UserExists(f"{user.user_uri} is known already.", "For another token: keycast kms user token")
             await _put_token(sql, token)
 
+    @again
     async def replace_token(self, token: StoredToken) -> None:
         """Store another token for a user; the old one ends. Raise UserUnknown."""
         async with self._database.transaction() as sql:
@@ -77,6 +79,7 @@ class KmsStore:
                 raise _unknown(token.user_uri)
             await _put_token(sql, token)
 
+    @again
     async def revoke_user(self, user_uri: str, at: int) -> None:
         """Mark the user as revoked, for ever. Raise UserUnknown."""
         async with self._database.transaction() as sql:
@@ -88,17 +91,20 @@ class KmsStore:
             if not changed:
                 raise _unknown(user_uri)
 
+    @again
     async def user(self, user_uri: str) -> KmsUser | None:
         """Return one user, revoked or not."""
         async with self._database.transaction() as sql:
             return await _user(sql, user_uri)
 
+    @again
     async def users(self) -> list[KmsUser]:
         """Return all users, by URI."""
         async with self._database.transaction() as sql:
             rows = await sql.rows(f"SELECT {_USER} FROM kms_users ORDER BY user_uri")
         return [_as_user(row) for row in rows]
 
+    @again
     async def token(self, token_id: str) -> tuple[StoredToken, KmsUser] | None:
         """Return the token with that id, and its user."""
         async with self._database.transaction() as sql:
@@ -108,6 +114,7 @@ class KmsStore:
             user = await _user(sql, rows[0][1]) if rows else None
         return None if user is None else (StoredToken(*rows[0]), user)
 
+    @again
     async def put_certificate(self, kms_uri: str, document: str) -> int:
         """Add or replace the certificate (XML) of another KMS; return the new cache number."""
         async with self._database.transaction() as sql:
@@ -121,6 +128,7 @@ class KmsStore:
             )
         return int(number)
 
+    @again
     async def certificates(self, newer_than: int) -> tuple[list[str], int]:
         """Return the certificates (XML) of other KMSs above a cache number, oldest first, and the newest number."""
         async with self._database.transaction() as sql:

@@ -1,16 +1,46 @@
 """The contract of a database below a store, and the migration of its schema."""
 
+import asyncio
 import importlib.resources
+import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from functools import wraps
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from key_servers.errors import StoreUnusable
+from key_servers.errors import StoreContended, StoreUnusable
 
 Value = str | int | None
 
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+
+
+Returned = TypeVar("Returned")
+Arguments = ParamSpec("Arguments")
+
+_TRIES = 20
+_PAUSE_S, _PAUSE_MAX_S = 0.002, 0.05
+
+
+def again(
+    method: Callable[Arguments, Coroutine[Any, Any, Returned]],
+) -> Callable[Arguments, Coroutine[Any, Any, Returned]]:
+    """Run a method again, up to 20 times in all, while other processes are in the way of its transaction.
+
+    What the method does outside of the database comes after its last transaction.
+    """
+
+    @wraps(method)
+    async def run(*words: Arguments.args, **named: Arguments.kwargs) -> Returned:
+        for tries in range(_TRIES - 1):
+            try:
+                return await method(*words, **named)
+            except StoreContended:
+                await asyncio.sleep(random.uniform(0, min(_PAUSE_MAX_S, _PAUSE_S * 2**tries)))
+        return await method(*words, **named)
+
+    return run
 
 
 class Transaction(Protocol):
@@ -26,11 +56,11 @@ class Database(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction. Leaving the block commits it, an exception undoes it; it cannot be nested.
 
-        Raise StoreFailed.
+        Raise StoreContended if another process was in the way (`again`), StoreFailed.
         """
 
     async def lock_schema(self, sql: Transaction) -> None:
-        """Keep other processes from migrating until the transaction ends."""
+        """Keep other processes from migrating until the transaction ends. It comes first in the transaction."""
 
     async def erase_log(self) -> None:
         """Erase older pages, which may hold a secret that was just deleted. Call it outside of a transaction."""
@@ -39,6 +69,7 @@ class Database(Protocol):
         """Close the database."""
 
 
+@again
 async def migrate(database: Database, package: str) -> None:
     """Run the scripts in `package` (0001_name.sql, ...) that have not run yet, all in one transaction.
 

@@ -11,7 +11,7 @@ from key_servers.sql.sqlite import SqliteDatabase
 async def open_database(url: str | None, path: Path) -> Database:
     """Open PostgreSQL at `url` (postgresql://...), or without a URL the SQLite file `path`. Raise StoreUnusable.
 
-    Only PostgreSQL needs asyncpg.
+    Only PostgreSQL needs psycopg.
     """
     if url is None:
         return SqliteDatabase(path)
@@ -21,6 +21,6 @@ async def open_database(url: str | None, path: Path) -> Database:
         from key_servers.sql.postgres import PostgresDatabase
     except ImportError:
         raise StoreUnusable(
-            "PostgreSQL needs asyncpg.", f"Run: {sys.executable} -m pip install 'keycast[postgres]'"
+            "PostgreSQL needs psycopg.", f"Run: {sys.executable} -m pip install 'keycast[postgres]'"
         ) from None
     return await PostgresDatabase.open(url)

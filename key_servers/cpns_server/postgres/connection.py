@@ -14,8 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.numeric import Int8Dumper
 
 from key_servers.cpns_server import tuning
-from key_servers.cpns_server.database import StoreContended
-from key_servers.errors import StoreFailed, StoreUnusable
+from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
 
 SCHEMA = "cpns_server"
 RULE_BROKEN = "KC001"

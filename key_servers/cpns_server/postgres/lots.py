@@ -8,18 +8,19 @@ from typing import TypeVar
 
 import psycopg
 
-from key_servers.cpns_server.database import Fence, StoreContended, Write
+from key_servers.cpns_server.database import Fence, Write
 from key_servers.cpns_server.postgres.connection import PatientConnection, failed, is_trouble
 from key_servers.cpns_server.postgres.origin import PostgresSource
 from key_servers.cpns_server.postgres.schema import common
+from key_servers.errors import StoreContended
 
 T = TypeVar("T")
 
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ"  # no rule depends on what it has read
 _TOKENS = "SELECT shard, token FROM shard WHERE shard = ANY(%s) ORDER BY shard"
 _LOCK = " FOR KEY SHARE"  # of claims, which are FOR UPDATE, but not of renewals
-_TRIES = 5
-_PAUSE_MAX_S = 0.05
+_TRIES = 10
+_PAUSE_S, _PAUSE_MAX_S = 0.001, 0.05
 
 
 class PostgresLots:
@@ -89,13 +90,13 @@ def lost_shards(connection: PatientConnection, fence: Fence, shards: set[int], *
 
 
 def again(once: Callable[[], T]) -> T:
-    """Return what `once` returns, which is called up to 5 times while other processes are in its way.
+    """Return what `once` returns, which is called up to 10 times while other processes are in its way.
 
     Raises StoreContended of the last time.
     """
-    for _ in range(_TRIES - 1):
+    for tries in range(_TRIES - 1):
         try:
             return once()
         except StoreContended:
-            time.sleep(random.uniform(0, _PAUSE_MAX_S))
+            time.sleep(random.uniform(0, min(_PAUSE_MAX_S, _PAUSE_S * 2**tries)))
     return once()
