@@ -255,6 +255,19 @@ async def test_a_store_that_fails_between_answers_503_and_says_so_in_the_log(
     assert world.commands() == [("admin.operator", "group.update", "store-failed")]
 
 
+async def test_a_fault_of_the_program_is_told_without_its_text(
+    world: RestWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("what nobody may read")
+
+    monkeypatch.setattr(world.server, "update_key", broken)
+    status, told = await world.ask("POST", f"{PATH}/update")
+    assert (status, told["code"]) == (500, "fault")
+    assert "RuntimeError at test_server_rest.py" in caplog.text and "nobody" not in caplog.text + told["text"]
+    assert world.commands() == [("admin.operator", "group.update", "fault")]
+
+
 async def test_the_document_names_every_resource(world: RestWorld) -> None:
     status, told = await world.ask("GET", "openapi.json", token="read")
     assert (status, told) == (200, json.loads(json.dumps(document.made()))) and told["openapi"].startswith("3.1")

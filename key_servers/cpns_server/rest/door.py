@@ -40,6 +40,7 @@ REFUSALS: dict[type[Exception], HTTPStatus] = {
 _BARE = {
     HTTPStatus.UNAUTHORIZED: ("not-authorised", "The token is missing, wrong, revoked, or its time is over."),
     HTTPStatus.SERVICE_UNAVAILABLE: ("failed", "The Server cannot answer now."),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("fault", "The Server has met a fault of its own: its log says where."),
     HTTPStatus.NOT_FOUND: ("no-resource", "There is no such resource."),
     HTTPStatus.METHOD_NOT_ALLOWED: ("no-method", "The resource has no such method."),
 }
@@ -137,6 +138,11 @@ class RestDoor(Door[Caller]):
             if "Allow" in error.headers:
                 answer.headers["Allow"] = error.headers["Allow"]
             return self.refused(_BARE[HTTPStatus(error.status)][0], answer)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the log gets its place in the code
+            self.log.broke(error)
+            return self.bare(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _refusal(self, error: Exception) -> web.Response:
         status = next(REFUSALS[kind] for kind in type(error).__mro__ if kind in REFUSALS)
