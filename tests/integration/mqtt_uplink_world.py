@@ -10,6 +10,7 @@ from cpns import messages, numbers
 from gateway_agent.app import own_keys
 from gateway_agent.config.load import load
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.core.pn_gateway import PnGateway
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast.services import trusted_server
@@ -82,6 +83,10 @@ class MqttHome:
         async with open_home(self.config) as self.home:
             await self.home.start()
             yield self.home
+
+    def has(self, gateway: PnGateway) -> bool:
+        """Whether this is the core of its PN GW in the newest run."""
+        return "home" in vars(self) and self.home.app.gateway is gateway
 
     async def join(self, pne_id: str, sg_id: str = SG, code: int = numbers.JOIN_REQUEST) -> str:
         """A board of this home joins; returns the Result of the answer."""

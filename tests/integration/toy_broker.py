@@ -19,11 +19,15 @@ def matches(topic_filter, topic):
     return len(parts) == len(found) and all(part in ("+", name) for part, name in zip(parts, found, strict=True))
 
 
-class _Packet:
-    """A packet that is being read."""
+class Packet:
+    """A packet that is being read. `whole` are all of its octets."""
 
     def __init__(self, kind, flags, body):
         self.kind, self.flags, self._body, self._at = kind, flags, body, 0
+
+    @property
+    def whole(self):
+        return packet(self.kind, self._body, self.flags)
 
     def take(self, count):
         piece = self._body[self._at : self._at + count]
@@ -61,6 +65,18 @@ def packet(kind, body, flags=0):
         head.append(octet | (128 if length else 0))
         if not length:
             return bytes(head) + body
+
+
+async def read_packet(reader):
+    """The next packet of a stream. Raises IncompleteReadError at its end."""
+    (head,) = await reader.readexactly(1)
+    length = shift = 0
+    while True:
+        (octet,) = await reader.readexactly(1)
+        length |= (octet & 127) << shift
+        shift += 7
+        if octet < 128:
+            return Packet(head >> 4, head & 15, await reader.readexactly(length))
 
 
 def text(value):
@@ -160,18 +176,8 @@ class ToyBroker:
             self._tasks.discard(task)
             writer.close()
 
-    async def _read(self, reader):
-        (head,) = await reader.readexactly(1)
-        length = shift = 0
-        while True:
-            (octet,) = await reader.readexactly(1)
-            length |= (octet & 127) << shift
-            shift += 7
-            if octet < 128:
-                return _Packet(head >> 4, head & 15, await reader.readexactly(length))
-
     async def _talk(self, reader, writer):
-        connect = await self._read(reader)
+        connect = await read_packet(reader)
         connect.text()
         level, flags, _ = (*connect.take(2), connect.number())
         is_5 = level == 5
@@ -205,7 +211,7 @@ class ToyBroker:
         in_order, is_clean = False, bool(flags & 2) and not is_5
         try:
             while not in_order:
-                in_order = self._take(session, user, await self._read(reader))
+                in_order = self._take(session, user, await read_packet(reader))
         except asyncio.CancelledError:
             will = None
             raise
