@@ -52,6 +52,10 @@ class BrokerFilesRefused(PlaneError):
     """The files for an MQTT broker cannot be used: missing, not private, expired, or made for another ID."""
 
 
+class CertificateNotValidNow(BrokerFilesRefused):
+    """The certificate for an MQTT broker has expired or is not valid yet, by the clock of this machine."""
+
+
 class NoSession(PlaneError):
     """There is no session with this entity, or it has ended, and there is no known address at which to make one."""
 

@@ -38,16 +38,18 @@ SECTION = MqttUplinkSection
 
 
 def link_of(section: MqttUplinkSection, gateway_id: str, counters: Counter[str]) -> "MqttLink":
-    """Return the link to the brokers. What they would refuse is logged now, and does not end a gateway whose boards
-    need it: `keycast gateway check` refuses it."""
-    from message_plane.errors import BrokerFilesRefused
+    """Return the link to the brokers. Raises BrokerFilesRefused if they could not let this gateway in.
+
+    A certificate that has expired is logged only, because the boards need the gateway, and its clock may not be set.
+    """
+    from message_plane.errors import CertificateNotValidNow
     from message_plane.links import mqtt_files
     from message_plane.links.mqtt import MqttLink
     from message_plane.links.mqtt_topics import tag_of
 
     try:
         mqtt_files.check(section.files, tag_of(gateway_id), datetime.datetime.now(datetime.UTC))
-    except BrokerFilesRefused as refused:
+    except CertificateNotValidNow as refused:
         _log.warning("the uplink: %s", refused)
     return MqttLink(section, gateway_id, server_id=section.server_id, counters=counters)
 

@@ -1,6 +1,7 @@
 """The links over which PN GWs reach a CPNS Server, as its configuration says."""
 
 import datetime
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateway_sessions import GatewaySessions, Handlers
 from key_servers.cpns_server.shards.all_shards import AllShards
 from key_servers.cpns_server.shards.holding import ShardHolder, ShardUser
+from message_plane.errors import CertificateNotValidNow
 from message_plane.identity import OwnIdentity
 from message_plane.lease import Lease
 from message_plane.links import mqtt_files
@@ -19,6 +21,8 @@ from message_plane.links.udp import UdpLink
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt import MqttLink
+
+_log = logging.getLogger(__name__)
 
 
 def udp_links(config: ServerConfig) -> list[Link[Any]]:
@@ -73,7 +77,10 @@ async def mqtt_link(
     from message_plane.links.mqtt import MqttLink
 
     now = datetime.datetime.now(datetime.UTC)
-    mqtt_files.check(config.mqtt.files, tag_of(config.id), now, is_server=True)
+    try:
+        mqtt_files.check(config.mqtt.files, tag_of(config.id), now, is_server=True)
+    except CertificateNotValidNow as refused:  # there may be UDP, and the broker tells it, too
+        _log.warning("%s", refused)
     await claim(config, identity, database_id)
     return MqttLink(config.mqtt, config.id, serves=shards, process=process, counters=counters)
 

@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
-from message_plane.errors import BrokerFilesRefused
+from message_plane.errors import BrokerFilesRefused, CertificateNotValidNow
 from message_plane.links.mqtt_section import BrokerFiles
 from message_plane.links.mqtt_socket import ClosingTlsSocket
 from private_store import files, plain_file
@@ -29,8 +29,8 @@ def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool
     """Raise BrokerFilesRefused, which names the file and the next step, unless a client with this `tag` can use `own`.
 
     A file must be there and hold what it should; key and password must be private to this user. The certificate must be
-    valid at `now` (with a time zone), belong to the key, and have the tag as its CN. With `is_server` the CN may also
-    be the tag, a hyphen and more: each process of one Server has a certificate of its own.
+    valid at `now` (with a time zone; CertificateNotValidNow), belong to the key, and have the tag as its CN. With
+    `is_server` the CN may also be the tag, a hyphen and more: each process of one Server has a certificate of its own.
     """
     if own.password is not None:
         files.check(own.password, BrokerFilesRefused)
@@ -42,8 +42,8 @@ def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool
     if own.key is None:
         raise BrokerFilesRefused(f"The certificate {own.certificate} has no key.", "Name the file with its key, too.")
     _check_pair(certificate, own.certificate, own.key)
-    _check_dates(certificate, own.certificate, now)
     _check_name(certificate, own.certificate, tag, is_server)
+    _check_dates(certificate, own.certificate, now)
 
 
 def common_name(own: BrokerFiles) -> str:
@@ -116,12 +116,12 @@ def _check_pair(certificate: x509.Certificate, path: Path, key_path: Path) -> No
 def _check_dates(certificate: x509.Certificate, path: Path, now: datetime.datetime) -> None:
     if now > certificate.not_valid_after_utc:
         ended = certificate.not_valid_after_utc.date().isoformat()
-        raise BrokerFilesRefused(
+        raise CertificateNotValidNow(
             f"The certificate {path} was valid until {ended}.", "Ask the operator of the broker for a new one."
         )
     if now < certificate.not_valid_before_utc:
         begins = certificate.not_valid_before_utc.date().isoformat()
-        raise BrokerFilesRefused(
+        raise CertificateNotValidNow(
             f"The certificate {path} is valid from {begins} on, and this machine has {now.date().isoformat()}.",
             "Set its clock.",
         )

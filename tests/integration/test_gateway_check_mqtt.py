@@ -81,7 +81,9 @@ async def test_what_tls_refuses_is_told(tmp_path: Path, broker: Mosquitto) -> No
     assert "wants a client certificate" in (await found_by(home)).problem
 
 
-async def test_a_certificate_that_no_broker_would_serve_is_told_without_one(tmp_path: Path, broker: Mosquitto) -> None:
+async def test_a_certificate_that_no_broker_would_serve_is_told_without_one(
+    tmp_path: Path, broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
     home = MqttHome(tmp_path / "home", "home", [broker])
     text = home.path.read_text()
     assert broker.authority is not None
@@ -89,10 +91,16 @@ async def test_a_certificate_that_no_broker_would_serve_is_told_without_one(tmp_
     broker.authority.issue(TAG, ends=ended)
     with pytest.raises(BrokerFilesRefused, match="was valid until"):
         await trial(home.config)
+    async with home.running():  # its boards need it all the same
+        assert "was valid until" in caplog.text
+        await until(lambda: "certificate" in home.home.app.no_broker())
     broker.authority.issue("gw.home")
     home.path.write_text(text.replace(f"{TAG}.crt", "gw.home.crt").replace(f"{TAG}.key", "gw.home.key"))
     with pytest.raises(BrokerFilesRefused, match=f"has the CN gw.home, and that of this ID must have {TAG}"):
         await trial(home.config)
+    with pytest.raises(BrokerFilesRefused, match=r"has the CN gw\.home"):
+        async with home.running():
+            pass
 
 
 async def test_a_broker_that_is_gone_is_told_beside_one_that_answers(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The Server's store: private, for one process, and without readable deleted data (SEC-29)."""
 
+import contextlib
 import resource
 import sqlite3
 import stat
@@ -122,6 +123,21 @@ def test_a_transaction_is_all_or_nothing_even_when_nested(place: ServerPlace) ->
         store.bind_pne("lamp", "pn.home")
     assert store.pn_of("lamp") == "pn.home"
     store.close()
+
+
+@pytest.mark.req("SEC-03")
+def test_a_database_has_a_number_of_its_own_that_no_backup_takes_along(place: ServerPlace) -> None:
+    drawn = iter([b"1" * 16, b"2" * 16])
+    store = place.store()
+    assert store.database_id(lambda _: next(drawn)) == store.database_id(lambda _: next(drawn)) == b"1" * 16
+    image = store.image()
+    store.close()
+    again = place.store()
+    assert again.database_id(lambda _: b"4" * 16) == b"1" * 16
+    again.close()
+    with contextlib.closing(sqlite3.connect(":memory:")) as copy:
+        copy.deserialize(image)
+        assert copy.execute("SELECT database_id FROM server").fetchall() == [(None,)]
 
 
 def test_what_the_medium_refuses_raises_and_leaves_nothing(tmp_path: Path) -> None:
