@@ -5,7 +5,7 @@ Where many PN GWs have the same trouble it is one alarm with a count, and a few 
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from key_servers.cpns_server.values import Moment, ServerAlarm
@@ -50,6 +50,10 @@ _TOGETHER = {
     "access to the PN GW.",
     UPDATE_FAILED: "The Group Keys of {groups} were not updated. The log says why.",
 }
+
+
+AlarmKey = tuple[str, str, str, str]
+"""Kind, PN GW ID, SG ID and PNE ID of an alarm; "" stands for what it is not about."""
 
 
 @dataclass(slots=True)
@@ -121,10 +125,23 @@ class ServerAlarms:
                 if gateway_id and not holds(gateway_id):
                     self.clear(kind, gateway_id, sg_id, pne_id)
 
-    def standing(self) -> tuple[ServerAlarm, ...]:
-        """Return all alarms, oldest first. Many of one kind are one alarm, which names no PN GW and no group."""
+    def each(self) -> dict[AlarmKey, ServerAlarm]:
+        """Return all alarms of this process, each by itself."""
+        return {(kind, *key): alarm for kind, alarms in self._kinds.items() for key, alarm in alarms.each.items()}
+
+    def standing(self, elsewhere: Iterable[ServerAlarm] = ()) -> tuple[ServerAlarm, ...]:
+        """Return all alarms, and those that stand `elsewhere`, oldest first.
+
+        Many of one kind are one alarm, which names no PN GW and no group.
+        """
+        kinds = {kind: _Kind(dict(alarms.each)) for kind, alarms in self._kinds.items()}
+        for number, alarm in enumerate(elsewhere):
+            key = (alarm.gateway_id, alarm.sg_id, alarm.pne_id)
+            each = kinds.setdefault(alarm.kind, _Kind()).each
+            # What is about no PN GW is about the process itself, so each has its own.
+            each[key if any(key) else ("", "", str(number))] = alarm
         shown: list[ServerAlarm] = []
-        for kind, alarms in self._kinds.items():
+        for kind, alarms in kinds.items():
             if len(alarms.each) > _SINGLY:
                 shown.append(_together(kind, alarms))
             else:

@@ -26,6 +26,7 @@ from cpns import numbers
 from cpns.errors import NotAllowed, Unknown
 from key_servers.cpns_server import alarms as kinds
 from key_servers.cpns_server import events, listening, server_identity, tuning
+from key_servers.cpns_server.alarm_board import AlarmBoard
 from key_servers.cpns_server.alarms import ServerAlarms
 from key_servers.cpns_server.broker_watch import BrokerWatch
 from key_servers.cpns_server.config import ServerConfig
@@ -96,6 +97,7 @@ class CpnsServer:
         gateways: Gateways,
         sessions: GatewaySessions | None,
         shards: AllShards | ShardHolder,
+        board: AlarmBoard,
     ) -> None:
         """Keep the parts; only `open` calls this."""
         self._store = store
@@ -107,6 +109,7 @@ class CpnsServer:
         self.counts = self._counters = counters
         self.tell: events.Tell = events.write
         self._alarms = ServerAlarms()
+        self._board = board
         self._sessions = sessions
         self._shards = shards
         self._broker_watch = BrokerWatch(self._alarms, clock)
@@ -177,7 +180,7 @@ class CpnsServer:
                 identity = server_identity.kept(store, state_dir, config.id)
                 sessions = GatewaySessions(identity, counters, base.open_sessions)
             way = gateways or sessions or InProcessGateways({})
-            server = cls(store, config, clock, random_octets, counters, way, sessions, base.shards)
+            server = cls(store, config, clock, random_octets, counters, way, sessions, base.shards, base.board)
             is_older = server._store_watch.go_on()
             server._keys.resume(clock())
             if sessions is not None:
@@ -473,14 +476,15 @@ class CpnsServer:
 
     def alarms(self) -> tuple[ServerAlarm, ...]:
         """Return the alarms that a person should look at, oldest first."""
-        return self._alarms.standing()
+        return self._alarms.standing(self._board.elsewhere())
 
     def dismiss_alarm(self, kind: str, gateway_id: str = "", sg_id: str = "") -> None:
         """End the alarms of a kind, or those of one PN GW or Service Group. They return if their cause does.
 
         Raises Unknown if none stands.
         """
-        if not self._alarms.dismiss(kind, gateway_id, sg_id):
+        found = self._alarms.dismiss(kind, gateway_id, sg_id)
+        if not self._board.dismiss(kind, gateway_id, sg_id) and not found:
             raise Unknown(
                 "no such alarm stands: name its kind, and its PN GW or Service Group, as status --json shows it"
             )
@@ -529,6 +533,7 @@ class CpnsServer:
             if self._store_watch.look() and self._sessions is not None:
                 await self._sessions.end_sessions()
             self._broker_watch.look()
+            self._board.look(self._alarms, self._clock())
             if self._store.trouble:
                 wait_s = min(wait_s, tuning.STORE_LOOK_S)
             try:

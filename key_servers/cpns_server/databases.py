@@ -5,9 +5,10 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from key_servers.cpns_server.alarm_board import AlarmBoard
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.shards.all_shards import AllShards
@@ -30,6 +31,7 @@ class Foundation:
     database: ServerDatabase
     shards: AllShards | ShardHolder
     open_sessions: Callable[[], SessionStore]
+    board: AlarmBoard = field(default_factory=AlarmBoard)
 
 
 def open_foundation(state_dir: Path, config: ServerConfig, url: str | None = None) -> Foundation:
@@ -45,12 +47,14 @@ def open_foundation(state_dir: Path, config: ServerConfig, url: str | None = Non
         return Foundation(database, AllShards(), lambda: SessionFile(sessions_file, RESTORE_BACKUP))
     _require_psycopg()
     from key_servers.cpns_server.postgres import sessions, shards
+    from key_servers.cpns_server.postgres.alarms import PostgresAlarmBoard
     from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 
     if not config.is_remote:
         postgres = PostgresServerDatabase(url)
         return Foundation(postgres, AllShards(), lambda: sessions.PostgresSessions(postgres.source.connect))
-    table = shards.PostgresShards(lambda: postgres.source.connect(), shards.process_name(secrets.token_hex(4)))
+    name = shards.process_name(secrets.token_hex(4))
+    table = shards.PostgresShards(lambda: postgres.source.connect(), name)
     held = ShardHolder(table, all_of_them=bool(config.listen))
     postgres = PostgresServerDatabase(url, held)
     postgres.notifications.subscribe(shards.CHANNEL, lambda _: held.wake())
@@ -60,7 +64,7 @@ def open_foundation(state_dir: Path, config: ServerConfig, url: str | None = Non
         postgres.notifications.subscribe(sessions.CHANNEL, lambda entity_id: _read(opened.refresh, entity_id))
         return opened
 
-    return Foundation(postgres, held, open_sessions)
+    return Foundation(postgres, held, open_sessions, PostgresAlarmBoard(postgres, name))
 
 
 def open_database(state_dir: Path, url: str | None = None) -> ServerDatabase:

@@ -53,6 +53,8 @@ STORE_LOOK_S = 2.5
 """How often a medium that could not be written is tried again."""
 
 # PostgreSQL
+ALARMS_LOOK_S = 5.0  # so often a process shows its alarms to the others
+ALARMS_SHOWN_AT_ONCE = 300  # rows; some 30 ms in the event loop
 POLL_S = 30.0  # what other processes changed is looked for at least so often, told or not
 LISTEN_AGAIN_S = 1.0  # after a connection for notifications was lost
 DATABASE_WAIT_S = 2.0  # for one answer of the database; the event loop waits so long once, then the store is in trouble

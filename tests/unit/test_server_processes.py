@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from key_servers.cpns_server import tuning
+from key_servers.cpns_server.alarms import SILENT, ServerAlarms
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.postgres.alarms import PostgresAlarmBoard
+from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.server_identity import IDENTITY_FILE
+from key_servers.cpns_server.values import Moment
 from key_servers.errors import ServerError
 from message_plane.identity import OwnIdentity
 from tests.unit.cpns_server_parts import House, succeeded
@@ -107,6 +111,30 @@ async def test_processes_on_one_database_have_one_key_and_a_file_from_before_bec
     assert not (tmp_path / "other" / IDENTITY_FILE).exists()
     with pytest.raises(ServerError, match="belongs to"):
         await CpnsServer.open(tmp_path / "one", ServerConfig(id="other.local", listen=["127.0.0.1"]), database_url=url)
+
+
+async def test_alarms_of_one_process_are_shown_and_dismissed_at_the_others(url: str) -> None:
+    now = Moment(0.0, 1_700_000_000)
+    later = Moment(tuning.ALARMS_LOOK_S, 1_700_000_005)
+    databases = [PostgresServerDatabase(url) for _ in range(2)]
+    one, other = [
+        PostgresAlarmBoard(database, name) for database, name in zip(databases, ("one", "other"), strict=True)
+    ]
+    alarms = ServerAlarms()
+    alarms.set(SILENT, "gw.home", "", "PN GW gw.home is silent.", now)
+    one.look(alarms, now)
+    assert list(other.elsewhere()) == [], "no such process lives"
+    with databases[0].transaction():
+        databases[0].write("INSERT INTO server_process VALUES ('one', 9000000000000)")
+    mine = ServerAlarms()
+    mine.set(SILENT, "gw.office", "", "PN GW gw.office is silent.", now)
+    assert {each.gateway_id for each in mine.standing(other.elsewhere())} == {"gw.home", "gw.office"}
+    assert not other.dismiss(SILENT, "gw.away", "") and other.dismiss(SILENT, "gw.home", "")
+    assert list(other.elsewhere()) == []
+    one.look(alarms, later)
+    assert alarms.standing() == ()
+    for database in databases:
+        database.close()
 
 
 @pytest.mark.req("CPNS-GKM-60", "SEC-03")

@@ -62,7 +62,6 @@ class PostgresServerDatabase:
         self._prober = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-probe")
         self._probing: Future[PatientConnection] | None = None
         self._resumed: Callable[[], None] = _nothing
-        self._when_older: list[Callable[[], None]] = []
         self._connection = _opened(url)
         self._adopt(self._connection)
 
@@ -105,10 +104,6 @@ class PostgresServerDatabase:
         """As `ServerDatabase.is_older`."""
         return self._is_older
 
-    def when_older(self, action: Callable[[], None]) -> None:
-        """Call `action` inside each transaction that goes on with an older copy: it removes what no copy may have."""
-        self._when_older.append(action)
-
     def accept(self, work: Callable[[int], object]) -> None:
         """As `ServerDatabase.accept`."""
 
@@ -123,8 +118,6 @@ class PostgresServerDatabase:
                     self._connection.execute(statement)
             except psycopg.Error as error:
                 raise self._failed(error) from None
-            for action in self._when_older:
-                action()
             work(unused_s)
 
         self._accepting = True
