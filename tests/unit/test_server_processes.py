@@ -117,15 +117,15 @@ async def test_alarms_of_one_process_are_shown_and_dismissed_at_the_others(url: 
     now = Moment(0.0, 1_700_000_000)
     later = Moment(tuning.ALARMS_LOOK_S, 1_700_000_005)
     databases = [PostgresServerDatabase(url) for _ in range(2)]
-    one, other = [
-        PostgresAlarmBoard(database, name) for database, name in zip(databases, ("one", "other"), strict=True)
-    ]
+    one, other = PostgresAlarmBoard(databases[0], "one"), PostgresAlarmBoard(databases[1], "other")
+    with databases[0].transaction():
+        databases[0].write("INSERT INTO server_process VALUES ('one', 0)")
     alarms = ServerAlarms()
     alarms.set(SILENT, "gw.home", "", "PN GW gw.home is silent.", now)
     one.look(alarms, now)
-    assert list(other.elsewhere()) == [], "no such process lives"
+    assert list(other.elsewhere()) == [], "its process lives no more"
     with databases[0].transaction():
-        databases[0].write("INSERT INTO server_process VALUES ('one', 9000000000000)")
+        databases[0].write("UPDATE server_process SET expires = 9000000000000")
     mine = ServerAlarms()
     mine.set(SILENT, "gw.office", "", "PN GW gw.office is silent.", now)
     assert {each.gateway_id for each in mine.standing(other.elsewhere())} == {"gw.home", "gw.office"}
