@@ -33,6 +33,7 @@ SHORT_S = 0.05
 LONG_S = {
     "tests/system/test_system_network.py": 150,
     "tests/system/test_system_desk.py": 75,
+    "tests/integration/test_server_shards.py": 60,
     "tests/unit/test_server_postgres_away.py": 40,
     "tests/integration/test_end_to_end_hostile.py": 45,
     "tests/system/test_system_end_to_end_memory.py": 60,

@@ -190,7 +190,7 @@ class CpnsServer:
                 handlers = Handlers(server.handle, server._heard, server._handle_pne, server._entity_user_keys.has)
                 number = store.database_id(secrets.token_bytes)
                 server._broker_watch.link = await listening.listen(
-                    config, sessions, number, base.shards, deliveries, handlers, opened, is_older=is_older
+                    config, sessions, number, base, deliveries, handlers, opened, is_older=is_older
                 )
             opened.pop_all()
         return server
@@ -248,7 +248,7 @@ class CpnsServer:
     def status(self) -> ServerStatus:
         """Return what this Server is reached by, and how much it serves."""
         brokers = self._broker_watch.states()
-        return self._views.status(self._config.id, self.places, brokers, self.alarms(), self._counters)
+        return self._views.status(self._config.id, self.places, brokers, self._shards, self.alarms(), self._counters)
 
     @property
     def failed(self) -> "asyncio.Future[Exception] | None":

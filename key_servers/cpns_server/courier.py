@@ -103,6 +103,8 @@ class DeliveryCourier:
     def departs(self, request: Request, now: Moment) -> tuple[int, uplink_form.Fields] | None:
         """Return code and fields of the newest request for a PN GW, None if it has everything. Raises StoreFailed."""
         key = _key(request)
+        if key[0] not in self._served:
+            return None
         with self._store.snapshot():
             self._take(key, Departs())
             state = self._states.of(key)

@@ -48,6 +48,11 @@ class ServerDatabase(Protocol):
     """
 
     @property
+    def kind(self) -> str:
+        """Its name for people: SQLite or PostgreSQL."""
+        ...
+
+    @property
     def commits(self) -> int:
         """The number of write transactions so far that are on the medium."""
         ...

@@ -18,20 +18,28 @@ from key_servers.errors import StoreUnusable
 from message_plane.errors import StoreError
 from message_plane.session_file import SessionFile
 from message_plane.session_store import SessionStore
+from private_store import files, folders
 
 _log = logging.getLogger(__name__)
 
 SESSIONS_FILE = "sessions.sqlite3"
+PROCESS_FILE = "process"  # of a process that shares a database
+_NAME_LEN = 4  # octets
 
 
 @dataclass(frozen=True)
 class Foundation:
-    """The database of the store, the shards that this process works for, and how to open the sessions."""
+    """The database of the store, the shards that this process works for, and how to open the sessions.
+
+    `process` is a name that this process has among those that share the database, also after a restart; "" if it is
+    the only one.
+    """
 
     database: ServerDatabase
     shards: AllShards | ShardHolder
     open_sessions: Callable[[], SessionStore]
     board: AlarmBoard = field(default_factory=AlarmBoard)
+    process: str = ""
 
 
 def open_foundation(state_dir: Path, config: ServerConfig, url: str | None = None) -> Foundation:
@@ -64,7 +72,7 @@ def open_foundation(state_dir: Path, config: ServerConfig, url: str | None = Non
         postgres.notifications.subscribe(sessions.CHANNEL, lambda entity_id: _read(opened.refresh, entity_id))
         return opened
 
-    return Foundation(postgres, held, open_sessions, PostgresAlarmBoard(postgres, name))
+    return Foundation(postgres, held, open_sessions, PostgresAlarmBoard(postgres, name), _name_in(state_dir))
 
 
 def open_database(state_dir: Path, url: str | None = None) -> ServerDatabase:
@@ -75,6 +83,15 @@ def open_database(state_dir: Path, url: str | None = None) -> ServerDatabase:
     from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 
     return PostgresServerDatabase(url)
+
+
+def _name_in(state_dir: Path) -> str:
+    """Return the name that is kept in a state folder, drawn when it is first used. Raises StoreUnusable."""
+    folders.make(state_dir, StoreUnusable)
+    path = state_dir / PROCESS_FILE
+    if not path.exists():
+        files.write_new(path, secrets.token_hex(_NAME_LEN).encode(), StoreUnusable)
+    return files.read(path, StoreUnusable).decode("ascii", "replace")
 
 
 def _require_psycopg() -> None:

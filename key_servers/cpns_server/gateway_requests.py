@@ -108,7 +108,7 @@ class GatewayRequests:
     def drop(self, pn_id: str) -> None:
         """Give up all requests to the PN GW of this PN, as another process works for it now."""
         lost = self._places.forget(pn_id)
-        if lost is not None:
+        if lost is not None and lost in self._under_way:
             self._give_up(lost)
 
     def fill(self) -> None:

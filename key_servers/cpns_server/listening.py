@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.databases import Foundation
 from key_servers.cpns_server.gateway_sessions import GatewaySessions, Handlers
-from key_servers.cpns_server.shards.all_shards import AllShards
-from key_servers.cpns_server.shards.holding import ShardHolder, ShardUser
+from key_servers.cpns_server.shards.holding import ShardUser
 from message_plane.errors import CertificateNotValidNow
 from message_plane.identity import OwnIdentity
 from message_plane.lease import Lease
@@ -34,7 +34,7 @@ async def listen(
     config: ServerConfig,
     sessions: GatewaySessions,
     database_id: bytes,
-    shards: AllShards | ShardHolder,
+    base: Foundation,
     deliveries: ShardUser,
     handlers: Handlers,
     opened: AsyncExitStack,
@@ -46,13 +46,13 @@ async def listen(
     What is open is added to `opened`. `is_older`: the store may be an older copy, so none of its sessions is used.
     Raises the errors of `mqtt_link`, `GatewaySessions.open` and `ShardHolder.open`.
     """
-    mqtt = await mqtt_link(config, sessions.identity, database_id, shards.in_use, sessions.counters)
+    mqtt = await mqtt_link(config, sessions.identity, database_id, base.shards.in_use, sessions.counters, base.process)
     await sessions.open(udp_links(config), mqtt, handlers)
     opened.push_async_callback(sessions.close)
     if is_older:
         await sessions.end_sessions()
-    opened.push_async_callback(shards.close)
-    await shards.open([sessions, ServedTopics(mqtt, lambda: shards.in_use), deliveries])
+    opened.push_async_callback(base.shards.close)
+    await base.shards.open([sessions, ServedTopics(mqtt, lambda: base.shards.in_use), deliveries])
     return mqtt
 
 

@@ -212,7 +212,7 @@ class PneCourier:
         key = _key(request)
         self._waiting.get(key[0], {}).pop(key, None)
         state = self._states.of(key)
-        if state is None or state.on_its_way is None:
+        if state is None or state.on_its_way is None or key[0] not in self._served:
             return None
         with self._store.snapshot():
             self._take(key, Departs())

@@ -29,6 +29,8 @@ T = TypeVar("T")
 class SqliteServerDatabase:
     """The open file, as `ServerDatabase` says."""
 
+    kind = "SQLite"
+
     def __init__(self, state_dir: Path) -> None:
         """Open or create the database in `state_dir` (made with mode 0700) and bring its schema up to date.
 

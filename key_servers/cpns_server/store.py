@@ -56,6 +56,11 @@ class ServerStore:
         self._followers_elsewhere: list[dict[Part, None]] = []
 
     @property
+    def kind(self) -> str:
+        """The kind of the database: SQLite or PostgreSQL."""
+        return self._database.kind
+
+    @property
     def commits(self) -> int:
         """The number of synced transactions since the start."""
         return self._database.commits

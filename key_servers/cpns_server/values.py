@@ -265,11 +265,18 @@ class BrokerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What a CPNS Server is reached by, how much it serves, and what is wrong. `listen`: the places of its links."""
+    """What one process of a CPNS Server is reached by, how much it serves, and what is wrong.
+
+    `listen`: the places of its links; `database`: SQLite or PostgreSQL; `shards`: for how many of the 64 parts of the
+    PN GWs this process works now; `processes`: how many share them.
+    """
 
     server_id: str
     listen: tuple[str, ...]
     brokers: tuple[BrokerStatus, ...]
+    database: str
+    shards: int
+    processes: int
     gateway_count: int
     group_count: int
     alarms: tuple[ServerAlarm, ...]

@@ -7,6 +7,8 @@ from cpns.errors import Unknown
 from cpns.in_words import version_text
 from key_servers.cpns_server.courier import DeliveryCourier
 from key_servers.cpns_server.pne_courier import PneCourier
+from key_servers.cpns_server.shards.all_shards import AllShards
+from key_servers.cpns_server.shards.holding import ShardHolder
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.values import (
     BrokerStatus,
@@ -36,6 +38,7 @@ class Views:
         server_id: str,
         places: Iterable[str],
         brokers: tuple[BrokerStatus, ...],
+        shards: AllShards | ShardHolder,
         alarms: tuple[ServerAlarm, ...],
         counters: Mapping[str, int],
     ) -> ServerStatus:
@@ -44,6 +47,9 @@ class Views:
             server_id=server_id,
             listen=tuple(places),
             brokers=brokers,
+            database=self._store.kind,
+            shards=shards.usable,
+            processes=shards.living,
             gateway_count=sum(not gateway.blocked for gateway in self._store.gateways()),
             group_count=sum(group.state is not GroupState.DELETED for group in self._store.groups()),
             alarms=alarms,

@@ -175,6 +175,7 @@ def _show_status(found: dict[str, Any]) -> None:
     console.print(f"{found['server_id']} is reached at {', '.join(found['listen'])}")
     show_brokers(found["brokers"])
     console.print(f"gateways: {found['gateway_count']}, Service Groups: {found['group_count']}")
+    console.print(f"database: {found['database']}; shards: {found['shards']} of 64; processes: {found['processes']}")
     for alarm in found["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
     for name, count in found["counters"].items():

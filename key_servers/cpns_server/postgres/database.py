@@ -42,6 +42,8 @@ _PROBE_WAIT_S = 0.1  # a database that is back answers within it
 class PostgresServerDatabase:
     """One open database, as `ServerDatabase` says."""
 
+    kind = "PostgreSQL"
+
     def __init__(self, url: str, fence: Fence | None = None) -> None:
         """Connect to `url` (postgresql://...) and bring the schema up to date; `fence` knows which shards are held.
 
