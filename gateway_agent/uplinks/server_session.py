@@ -41,6 +41,7 @@ class ServerSession:
         self._place = place
         self._keep_alive = KeepAlive(endpoint, server_id, keep_alive_s) if keep_alive_s else None
         self._sign: asyncio.Task[None] | None = None
+        self._closed = False
         self._brokers = brokers
 
     @property
@@ -67,6 +68,8 @@ class ServerSession:
 
         It may have given this PN GW up, and sends what waits as soon as it hears of it.
         """
+        if self._closed:
+            return
         if self._sign is not None:
             self._sign.cancel()  # it went to where nobody was
         self._sign = asyncio.create_task(self._sign_of_life(), name="sign of life of the uplink")
@@ -80,6 +83,7 @@ class ServerSession:
 
     async def close(self) -> None:
         """Stop sending keep-alive messages and signs of life."""
+        self._closed = True
         if self._keep_alive is not None:
             await self._keep_alive.close()
         if self._sign is not None:

@@ -9,6 +9,7 @@ in its name does not start.
 import asyncio
 import hmac
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
@@ -69,7 +70,7 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         # A broker that knows clients by their certificates has ended the connection of the other Server for this one.
         # It comes back soon, and then ends this one.
         if other not in (None, database_id) and await _any_of(present.wait(), connection.lost()):
-            raise _another(broker, config.id, topic)
+            raise _another(broker, config, topic)
         connection.keep(topic, database_id + _mac(identity, database_id))
     except BrokerTrouble as trouble:
         _log.info("a second CPNS Server cannot be looked for there: %s", trouble)
@@ -87,12 +88,21 @@ async def _any_of(*events: Coroutine[Any, Any, object]) -> bool:
     return bool(done)
 
 
-def _another(broker: Broker, server_id: str, topic: str) -> AnotherServer:
+def _another(broker: Broker, config: ServerConfig, topic: str) -> AnotherServer:
     return AnotherServer(
-        f"Another CPNS Server called {server_id} is connected to {broker}, with another database: its versions and "
+        f"Another CPNS Server called {config.id} is connected to {broker}, with another database: its versions and "
         "those of this one would collide.",
-        f"Stop one of them. If none runs: mosquitto_pub -r -n -t {topic}, with the files of this Server.",
+        "Stop one of them. If none runs, start this one in two minutes, when the broker has noticed that, or at once "
+        f"after: {_forgetting(broker, config, topic)}",
     )
+
+
+def _forgetting(broker: Broker, config: ServerConfig, topic: str) -> str:
+    """Return the command by which the broker forgets what a Server has left there."""
+    own = config.mqtt.files
+    paths = (("--cafile", own.ca), ("--cert", own.certificate), ("--key", own.key))
+    proof = [word for option, path in paths if path is not None and broker.tls for word in (option, str(path))]
+    return shlex.join(["mosquitto_pub", "-h", broker.host, "-p", str(broker.port), *proof, "-r", "-n", "-t", topic])
 
 
 def _number(identity: OwnIdentity, payload: bytes) -> bytes | None:

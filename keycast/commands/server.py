@@ -62,6 +62,15 @@ def run(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
+    broker_password: Annotated[
+        Path | None,
+        typer.Option(
+            "--broker-password-file",
+            metavar="FILE",
+            readable=False,
+            help="File with the Server's password at brokers without certificates; its user name there is its tag.",
+        ),
+    ] = None,
     rest: Annotated[
         str, typer.Option(metavar="IP:PORT", help="Let operators elsewhere in, over REST, at this TCP address.")
     ] = "",
@@ -98,24 +107,25 @@ def run(
         from key_servers.cpns_server.config import ServerConfig
         from keycast.services.server_config import checked
 
-        mqtt = _mqtt(server, broker or [], broker_files)
+        mqtt = _mqtt(broker or [], broker_files, broker_password)
         listen = listen or ([] if broker else ["0.0.0.0"])
         settings = checked(ServerConfig, id=server, listen=listen, port=port, mqtt=mqtt)
         asyncio.run(_run(state, settings, rest_listening(rest, rest_files, state)))
 
 
-def _mqtt(server_id: str, brokers: list[str], files: Path | None) -> "MqttSection":
+def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "MqttSection":
     """Return the settings of the brokers. Raise ServerError for what cannot be used."""
     from key_servers.errors import ServerError
     from keycast.services.server_config import checked
     from message_plane.links.mqtt_section import MqttSection
 
-    if files is None:
-        return checked(MqttSection, brokers=brokers)
-    if not brokers:
+    if (files or password) and not brokers:
         raise ServerError("No broker is named.", "Name one: --broker mqtts://broker.example:8883")
     named = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
-    return checked(MqttSection, brokers=brokers, **{what: files / name for what, name in named.items()})
+    paths = {} if files is None else {what: files / name for what, name in named.items()}
+    if password is not None:
+        paths = {"ca": paths["ca"]} if paths else {}
+    return checked(MqttSection, brokers=brokers, password_file=password, **paths)
 
 
 async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") -> None:

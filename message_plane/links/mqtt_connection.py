@@ -53,7 +53,9 @@ def means_of(section: MqttSection, own_id: str, process: str = "") -> Means:
     client_id = f"{tag}-{process}" if process else tag
     wants_tls = any(broker_of(url).tls for url in section.brokers)
     context = mqtt_files.tls_context(section.files) if wants_tls else None
-    return Means(tag, client_id, section.user, mqtt_files.password_of(section.files), context)
+    password = mqtt_files.password_of(section.files)
+    user = section.user or (tag if password else "")
+    return Means(tag, client_id, user, password, context)
 
 
 # Called with the topic and the payload of a message, and whether its sender asked the broker to keep it (retained).

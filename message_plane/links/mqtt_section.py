@@ -100,7 +100,7 @@ class MqttSection(BaseModel):
     )
     certificate: PemFile | None = Field(None, description="PEM file with the certificate of this end (kind = mqtt)")
     key: PemFile | None = Field(None, description="PEM file with the key of that certificate (kind = mqtt)")
-    user: str = Field("", description="user name, at brokers that want one (kind = mqtt)")
+    user: str = Field("", description="user name, where certificates are not used; none: the tag (kind = mqtt)")
     password_file: PemFile | None = Field(None, description="file with the password of that user (kind = mqtt)")
     version: Literal["5", "3.1.1"] = Field(
         "5", description="of MQTT; brokers without 5 are spoken to in 3.1.1 (kind = mqtt)"
@@ -115,8 +115,6 @@ class MqttSection(BaseModel):
     def _complete(self) -> MqttSection:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key belong together: name both or none")
-        if self.password_file is not None and not self.user:
-            raise ValueError("password_file needs user")
         plain = [broker for broker in map(broker_of, self.brokers) if not (broker.tls or broker.is_local)]
         if plain and (self.certificate is not None or self.password_file is not None):
             raise ValueError(

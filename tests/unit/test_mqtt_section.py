@@ -40,7 +40,6 @@ def test_other_addresses_are_refused_with_an_example(url: str) -> None:
         ({"brokers": [BROKER, "mqtts://broker.example"]}, "each broker once"),
         ({"certificate": "own.crt"}, "certificate and key belong together"),
         ({"key": "own.key"}, "certificate and key belong together"),
-        ({"password_file": "password"}, "needs user"),
         ({"brokers": ["mqtt://a"], "user": "u", "password_file": "p"}, "not encrypted"),
         ({"brokers": ["mqtt://a"], "certificate": "c", "key": "k"}, "not encrypted"),
         ({"ca": " "}, "the name of a file"),

@@ -47,12 +47,22 @@ def test_the_files_of_a_client_are_in_one_folder(settings: list[ServerConfig], t
     assert settings[0].mqtt.files == files and settings[0].mqtt.brokers[1] == "mqtts://two.example:8883"
 
 
+def test_in_place_of_a_certificate_there_may_be_a_password(settings: list[ServerConfig], tmp_path: Path) -> None:
+    files = ("--broker-files", str(tmp_path), "--broker-password-file", "password")
+    for words in (files, files[2:]):
+        assert typed("run", "--broker", BROKER, *words).exit_code == 0
+    with_files, alone = (config.mqtt.files for config in settings)
+    assert with_files == BrokerFiles(ca=tmp_path / "ca.crt", password=Path("password"))
+    assert alone == BrokerFiles(password=Path("password"))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("--broker", "mqtt.example.org"), "mqtts://broker.example:8883"),
         (("--broker", BROKER, "--broker", BROKER), "each broker once"),
         (("--broker-files", "server"), "No broker is named"),
+        (("--broker-password-file", "password"), "No broker is named"),
         (("--broker", "mqtt://mqtt.example.org", "--broker-files", "server"), "not encrypted"),
     ],
 )
