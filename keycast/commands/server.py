@@ -391,6 +391,8 @@ def backup(
 
     It holds the Server's key, the credentials of its gateways and boards, groups and members; no Group Key, no session
     and no Entity User Key. A Server embedded in a gateway is part of the gateway's backup: keycast gateway backup.
+    With KEYCAST_SERVER_DATABASE set, as for `run`, it is the backup of what is in PostgreSQL.
+
     Example: keycast server backup server.backup --state server-state
     """
     from gateway_agent.control import ask as over_socket
@@ -404,7 +406,7 @@ def backup(
         except ControlUnavailable:
             folders.check(state)  # a backup makes nothing
             with state_copies.server_state(state):
-                server_id, images = state_copies.stopped_server(state)
+                server_id, images = state_copies.stopped_server(state, os.environ.get(DATABASE_VARIABLE))
                 state_copies.write_server_backup(server_id, path, images)
     answer({"file": str(path)}, f"{path} is written. To put it back: keycast server restore {path} --state {state}")
 
@@ -426,7 +428,8 @@ def restore(
     """Put a backup in place of the state of a stopped Server, or tell a running one that it runs on an older copy.
 
     No version is used twice, and groups wait for a person (SEC-03). Boards make new sessions; admit those with a key of
-    their own once more, with its file. An embedded Server comes back with its gateway: keycast gateway restore.
+    their own once more, with its file. An embedded Server comes back with its gateway: keycast gateway restore. With
+    KEYCAST_SERVER_DATABASE set, as for `run`, the backup goes into PostgreSQL, also one of a Server that had a folder.
 
     Example: keycast server restore server.backup --state server-state
     """
@@ -440,7 +443,7 @@ def restore(
         with sentences():
             require_here()
         with sentences(), state_copies.server_state(folder):
-            held = list(state_copies.put_back_server(folder, path, epochs).held)
+            held = list(state_copies.put_back_server(folder, path, epochs, os.environ.get(DATABASE_VARIABLE)).held)
     where = "" if folder is None else f" --state {shlex.quote(str(folder))}"
     lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}{where}" for sg in held]
     answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))

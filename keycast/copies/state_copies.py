@@ -9,10 +9,12 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gateway_agent.app import (
     IDENTITY_FILE,
@@ -33,6 +35,7 @@ from key_servers.cpns_server import databases, server_identity
 from key_servers.cpns_server import sqlite_database as server_database
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.recovery import epochs_ahead
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
@@ -125,8 +128,15 @@ def stopped_gateway(state: Path) -> dict[str, bytes]:
     return images
 
 
-def stopped_server(state: Path) -> tuple[str, dict[str, bytes]]:
-    """Return (entity ID, images) of a CPNS Server on its own that does not run. The caller holds its state folder."""
+def stopped_server(state: Path, url: str | None = None) -> tuple[str, dict[str, bytes]]:
+    """Return (entity ID, images) of a CPNS Server on its own that does not run. The caller holds its state folder.
+
+    With `url` (postgresql://...) its store is in PostgreSQL.
+    """
+    if url is not None:
+        from key_servers.cpns_server.postgres import copies
+
+        return copies.stopped(url)
     if not (state / server_identity.IDENTITY_FILE).exists():
         raise ServerError(f"There is no state of a CPNS Server on its own in {state}.", "Name its folder with --state.")
     images = {server_identity.IDENTITY_FILE: files.read(state / server_identity.IDENTITY_FILE, FAULTS.unusable)}
@@ -165,7 +175,8 @@ def put_back_gateway(config: GatewayConfig, path: Path, epochs: int = 1) -> PutB
                 store, secrets.token_bytes, height=config.tree.height, unix=int(time.time()), counted=counted
             )
         if SERVER in members:
-            held = _begin_epochs(new / SERVER_FOLDER, state / SERVER_FOLDER, epochs, backup_facts.since(about))
+            old = partial(_file_in, state / SERVER_FOLDER)
+            held = _begin_epochs(new / SERVER_FOLDER, old, epochs, backup_facts.since(about))
         begin_epoch_of_bridged_groups(new / SEAL_FOLDER, state / SEAL_FOLDER, epochs, backup_facts.since(about))
     return PutBack(about.get("made", ""), held, done.generation, done.pnes, done.waiting_groups)
 
@@ -185,15 +196,22 @@ def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
     return PutBack("", (), done.generation, done.pnes, done.waiting_groups)
 
 
-def put_back_server(state: Path, path: Path, epochs: int = 1) -> PutBack:
-    """Put a backup in place of the state of a CPNS Server on its own, as `put_back_gateway` does for a gateway."""
+def put_back_server(state: Path, path: Path, epochs: int = 1, url: str | None = None) -> PutBack:
+    """Put a backup in place of the state of a CPNS Server on its own, as `put_back_gateway` does for a gateway.
+
+    With `url` (postgresql://...) the store is in PostgreSQL, and `state` only the place for what is done on the way.
+    """
     about, members = archive.read(path, FAULTS.unusable)
     backup_facts.require(path, about, {"of": "server"}, GatewayError)
     backup_facts.require_members(path, members, set(_OF_SERVER), _OF_SERVER, GatewayError)
+    if url is not None:
+        return PutBack(
+            about.get("made", ""), _put_back_in_postgres(state, members, url, epochs, backup_facts.since(about))
+        )
     with restoring.putting_back(state, members, _OWNED_BY_SERVER, FAULTS.unusable) as new:
         OwnIdentity.load(new / server_identity.IDENTITY_FILE)
         SessionFile(new / databases.SESSIONS_FILE).close()
-        held = _begin_epochs(new, state, epochs, backup_facts.since(about))
+        held = _begin_epochs(new, partial(_file_in, state), epochs, backup_facts.since(about))
     return PutBack(about.get("made", ""), held)
 
 
@@ -215,16 +233,31 @@ def begin_epoch_of_bridged_groups(folder: Path, old: Path | None = None, epochs:
         groups.begin_epoch(epochs, since_s, known)
 
 
-def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str, ...]:
+def _put_back_in_postgres(
+    state: Path, members: Mapping[str, bytes], url: str, epochs: int, since_s: int
+) -> tuple[str, ...]:
+    from key_servers.cpns_server.postgres import copies
+
+    with TemporaryDirectory(dir=state) as name:
+        new = Path(name) / "new"
+        new.mkdir(mode=0o700)
+        for member, octets in members.items():
+            files.write_new(new / member, octets, FAULTS.unusable)
+        held = _begin_epochs(new, lambda: databases.open_database(state, url), epochs, since_s)
+        copies.put_back(url, new)
+    return held
+
+
+def _begin_epochs(new: Path, old: Callable[[], ServerDatabase | None], epochs: int, since_s: int) -> tuple[str, ...]:
     """Declare the Server's store in `new` an older copy, and return the groups that are held for a person.
 
-    Its versions go on by `epochs` epochs, or by more if the store in `old` can be read and is further ahead.
+    Its versions go on by `epochs` epochs, or by more if the store that `old` opens can be read and is further ahead.
     """
     with contextlib.suppress(ServerError):
-        if (old / server_database.FILE_NAME).exists():
+        if (database := old()) is not None:
             with (
+                closing(ServerStore(database)) as newest,
                 closing(ServerStore(SqliteServerDatabase(new))) as copy,
-                closing(ServerStore(SqliteServerDatabase(old))) as newest,
             ):
                 epochs = max(epochs, epochs_ahead(newest, copy) + 1)
 
@@ -236,6 +269,10 @@ def _begin_epochs(new: Path, old: Path, epochs: int, since_s: int) -> tuple[str,
             await server.close()
 
     return asyncio.run(declare())
+
+
+def _file_in(folder: Path) -> ServerDatabase | None:
+    return SqliteServerDatabase(folder) if (folder / server_database.FILE_NAME).exists() else None
 
 
 def _known_generation(state: Path) -> int:

@@ -16,6 +16,8 @@ from key_servers.errors import StoreFailed
 
 _log = logging.getLogger(__name__)
 
+TABLES = ("audit_entry", "audit_result")
+
 DONE = "done"
 UNKNOWN = "unknown-result"
 """Results of commands that were not refused: the second one may have been carried out or not."""

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _SERIALIZABLE = "BEGIN ISOLATION LEVEL SERIALIZABLE"
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 # Sender numbers that were used since may be used again, and a fencing token that was given out may come again (SEC-23).
-_ENDS_SESSIONS = (
+ENDS_SESSIONS = (
     "DELETE FROM oscore_context",
     "UPDATE shard SET holder = NULL, token = token + 1048576, expires = 0",
 )
@@ -116,7 +116,7 @@ class PostgresServerDatabase:
                 unused_s = origin.unused_s(self._connection)
                 assert self.source.origin is not None
                 origin.store(self._connection, self.source.origin)
-                for statement in _ENDS_SESSIONS:
+                for statement in ENDS_SESSIONS:
                     self._connection.execute(statement)
             except psycopg.Error as error:
                 raise self._failed(error) from None

@@ -21,7 +21,7 @@ def image_of(rows: Callable[..., list[Any]], removing: Sequence[str]) -> bytes:
             for statement in statements(script):
                 copy.execute(statement)
         copy.execute(f"PRAGMA user_version = {len(known)}")
-        for table, columns in tables(copy).items():
+        for table, columns in tables(lambda sql: copy.execute(sql).fetchall()).items():
             copy.execute(f"DELETE FROM {table}")
             copy.executemany(
                 f"INSERT INTO {table} ({columns}) VALUES ({', '.join('?' for _ in columns.split(','))})",
@@ -33,7 +33,10 @@ def image_of(rows: Callable[..., list[Any]], removing: Sequence[str]) -> bytes:
         return copy.serialize()
 
 
-def tables(copy: sqlite3.Connection) -> dict[str, str]:
-    """Return each table with its columns, joined by commas, in the order in which references allow to fill them."""
-    names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")]
-    return {name: ", ".join(row[1] for row in copy.execute(f"PRAGMA table_info({name})")) for name in names}
+def tables(rows: Callable[[str], list[Any]]) -> dict[str, str]:
+    """Return each table of the SQLite database that `rows` reads with its columns, joined by commas.
+
+    References allow to fill them in this order.
+    """
+    names = [name for (name,) in rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")]
+    return {name: ", ".join(row[1] for row in rows(f"PRAGMA table_info({name})")) for name in names}
