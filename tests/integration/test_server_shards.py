@@ -14,6 +14,7 @@ from pathlib import Path
 
 import aiocoap
 import aiomqtt
+import psycopg
 import pytest
 
 from cpns import messages as m
@@ -29,6 +30,9 @@ from message_plane.links.mqtt_topics import SHARDS, place_of, shard_of, tag_of
 from message_plane.session_file import SessionFile
 from tests.integration import server_process_child
 from tests.integration.mqtt_uplink_world import RULES, SERVER_ID
+from tests.integration.plane_world import Party
+from tests.integration.test_server_pnes import Tunnel
+from tests.integration.tunnel_end import PLACE, BoardEnd
 from tests.unit.cpns_server_parts import PnGw, succeeded
 from tests.unit.mosquitto_broker import mosquitto
 from tests.unit.postgres_server import postgres
@@ -252,6 +256,14 @@ class World:
         await self.have(version)
         return version
 
+    def contexts_of(self, entity_id):
+        """The shards of the contexts that are stored of an entity."""
+        with psycopg.connect(self.database) as connection:
+            found = connection.execute(
+                "SELECT shard FROM cpns_server.oscore_context WHERE entity_id = %s", (entity_id,)
+            )
+            return [shard for (shard,) in found.fetchall()]
+
     async def have(self, version):
         await until(lambda: all(gateway.newest(SG) == version for gateway in self.gateways))
 
@@ -405,3 +417,58 @@ async def test_one_request_is_answered_by_one_process(world):
     assert sorted(handled[0] + handled[1]) == sorted(3 * [gateway.gateway_id for gateway in world.gateways])
     assert set(handled[0]).isdisjoint(handled[1])
     no_nonce_twice(world)
+
+
+@pytest.mark.req("SEC-23", "SEC-25")
+async def test_a_board_whose_way_leads_to_another_process_has_its_session_there(world):
+    """Its session belongs to the shard of the PN GW that brought its handshake; the one before is gone."""
+    one, two = await world.start("one"), await world.start("two")
+    await world.settled(one, two)
+    await world.populate(one)
+    old, new = (next(each for each in world.gateways if shard_of(each.gateway_id) in p.shards) for p in (one, two))
+    lamp = Party(world.folder, "lamp", "pne")
+    link = BoardEnd(Tunnel(*world.gateways), old.gateway_id, "lamp")
+    await lamp.start(links=[link])
+    try:
+        lamp.store.register(credentials.parse(bytes.fromhex(await one.call("credential")), "server"))
+        await two.call("admit_pne", "lamp", old.pn_id, lamp.credential.ccs)  # the other process must hear of it
+        await lamp.endpoint.connect(SERVER_ID, PLACE)
+        assert await lamp.ask(SERVER_ID, b"") == b""
+        assert world.contexts_of("lamp") == [shard_of(old.gateway_id)]
+        await one.call("move_pne", "lamp", new.pn_id)
+        link.names = new.gateway_id, "lamp"
+        assert await lamp.ask(SERVER_ID, b"") == b""
+        assert world.contexts_of("lamp") == [shard_of(new.gateway_id)]
+        counters = await two.call("counters")
+        assert counters["requests_without_context"] >= 1
+        # it goes on when the process is killed
+        await two.kill()
+        await world.settled(one)
+        for _ in range(10):
+            with contextlib.suppress(PlaneError):
+                assert await lamp.ask(SERVER_ID, b"", timeout_s=5) == b""
+                break
+        assert world.contexts_of("lamp") == [shard_of(new.gateway_id)]
+        assert lamp.counters["sessions_begun"] == 2
+    finally:
+        await lamp.stop()
+
+
+@pytest.mark.req("SEC-18", "SEC-32")
+async def test_a_gateway_that_is_blocked_at_one_process_has_no_session_at_the_other(world):
+    one, two = await world.start("one"), await world.start("two")
+    await world.settled(one, two)
+    await world.populate(one)
+    gateway = next(each for each in world.gateways if shard_of(each.gateway_id) in two.shards)
+    await one.call("block_gateway", gateway.gateway_id)
+    assert world.contexts_of(gateway.gateway_id) == []
+    for _ in range(20):  # its session ends a moment later; until then what it says is refused by the store
+        mark = len(two.told)
+        with pytest.raises(PlaneError):
+            await gateway.endpoint.request(
+                SERVER_ID, m.encode(n.VERSION_LIST_REQUEST, {m.PN_ID: gateway.pn_id}), resource=PATH, timeout_s=3
+            )
+        if gateway.gateway_id not in two.handled(mark):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("the session goes on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from keycast.broker import own_broker
 from tests.system.manual import Desk, Reading
 from tests.system.pages import OPERATORS, credential_in, home_network, name_the_card, reads, until
+from tests.unit.postgres_server import postgres
 
 
 @reads((OPERATORS, "Operators elsewhere"), (OPERATORS, "What everybody did"))
@@ -101,3 +103,30 @@ async def test_a_server_and_a_gateway_over_mqtt(tmp_path: Path, reading: Reading
         status = await until(desk, "keycast status", lambda state: state["brokers"][0]["connected"])
         assert status["uplink"] == "mqtt"
         await until(desk, f"keycast server status {at}", lambda state: state["gateway_count"] == 1)
+
+
+@reads((OPERATORS, "Several processes"))
+async def test_several_processes(tmp_path: Path, reading: Reading) -> None:
+    """Two processes of one Server share the homes; a group that is made at one is shown by the other."""
+    try:
+        own_broker.mosquitto()
+    except own_broker.NoBroker as error:
+        pytest.skip(str(error))
+    with tempfile.TemporaryDirectory() as sockets, postgres(Path(sockets)) as url:
+        async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+            desk.replaced["mqtt.example.org"] = "localhost"
+            desk.replaced["postgresql://keycast@/keycast?host=/var/run/postgresql"] = url
+            await desk.done("keycast server broker-files ~/broker-files --ca --host localhost --processes 2")
+            as_nobody = "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
+            configuration = tmp_path / "broker-files" / "brokers" / "localhost" / "mosquitto.conf"
+            await desk.done(f"{as_nobody}mosquitto -c {configuration} >/dev/null 2>&1 &")
+            await desk.done("until (echo > /dev/tcp/localhost/8883) 2>/dev/null; do sleep 0.1; done")
+            with reading:
+                for _ in range(2):
+                    await desk.follow(reading.next())
+                second = "keycast server status --state ~/second-state"
+                await until(desk, second, lambda state: state["shards"] == 32 and state["processes"] == 2)
+                told = await desk.follow(reading.next())
+            assert "database: PostgreSQL; shards: 32 of 64; processes: 2" in told
+            await desk.done("keycast group create town/lights --state ~/server-state")
+            assert "town/lights" in await desk.done("keycast group list --state ~/second-state")
