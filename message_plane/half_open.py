@@ -19,6 +19,7 @@ from message_plane.links.link import Address
 class _Entry:
     responder: Responder
     place: str
+    counted_as: str
     ends: float
 
 
@@ -30,7 +31,7 @@ class HalfOpen:
         self._proven: dict[bytes, str] = {}  # C_R -> `Address.counted_as`, oldest first
         self._per_sender: dict[str, list[bytes]] = {}  # `Address.counted_as` of proven addresses -> C_R, oldest first
         self._unproven: dict[bytes, None] = {}  # C_R, oldest first
-        self._known: dict[str, bytes] = {}  # place of a registered peer that its link vouches for -> C_R, oldest first
+        self._known: dict[str, bytes] = {}  # `Address.counted_as` of registered peers that their link vouches for -> C_R
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -50,11 +51,11 @@ class HalfOpen:
         """
         c_r = responder.c_r
         if known:
-            if address.place in self._known:
-                self._remove(self._known[address.place])
+            if address.counted_as in self._known:
+                self._remove(self._known[address.counted_as])
             elif len(self._known) >= tuning.HALF_OPEN_KNOWN:
                 self._remove(next(iter(self._known.values())))
-            self._known[address.place] = c_r
+            self._known[address.counted_as] = c_r
         elif proven:
             sender = address.counted_as
             neighbours = self._per_sender.get(sender, [])
@@ -68,7 +69,7 @@ class HalfOpen:
             if len(self._unproven) >= tuning.HALF_OPEN_UNPROVEN:
                 self._remove(next(iter(self._unproven)))
             self._unproven[c_r] = None
-        self._entries[c_r] = _Entry(responder, address.place, now + tuning.HALF_OPEN_S)
+        self._entries[c_r] = _Entry(responder, address.place, address.counted_as, now + tuning.HALF_OPEN_S)
 
     def take(self, c_r: bytes, address: Address) -> Responder | None:
         """Remove and return the handshake that waits for message_3 with `c_r` from this address, None if there is none.
@@ -93,9 +94,9 @@ class HalfOpen:
         return len(late)
 
     def _remove(self, c_r: bytes) -> None:
-        place = self._entries.pop(c_r).place
-        if self._known.get(place) == c_r:
-            del self._known[place]
+        counted_as = self._entries.pop(c_r).counted_as
+        if self._known.get(counted_as) == c_r:
+            del self._known[counted_as]
         self._unproven.pop(c_r, None)
         sender = self._proven.pop(c_r, None)
         if sender is not None:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from message_plane import tuning
+from message_plane.clock import monotonic
 from message_plane.errors import PeerUnreachable
 from message_plane.links import mqtt_topics, mqtt_trouble
 from message_plane.links.link import Address, Link, Receive
@@ -25,6 +26,7 @@ from message_plane.links.mqtt_presence import Whereabouts
 from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
 from message_plane.links.mqtt_topics import SCHEME, SHARDS
 from message_plane.links.mqtt_trouble import BrokerTrouble
+from message_plane.rate import Buckets
 
 SECTION = MqttSection
 
@@ -32,16 +34,20 @@ _log = logging.getLogger(__name__)
 
 
 class MqttAddress(Address):
-    """The peer with a tag, at whatever broker it is. Equal if the tag is equal."""
+    """The peer with a tag. Equal if the tag is equal, at whatever broker it is.
 
-    __slots__ = ("tag", "whereabouts")
+    `via` is the broker that brought the datagram, None if none did: the answer goes back there. What no registered peer
+    has sent is counted for each broker by itself, because a broker can make up datagrams of any tag.
+    """
+
+    __slots__ = ("tag", "via")
 
     echo_proves = False
 
-    def __init__(self, link: MqttLink, tag: str) -> None:
+    def __init__(self, link: MqttLink, tag: str, via: Broker | None = None) -> None:
         super().__init__(link)
         self.tag = tag
-        self.whereabouts = Whereabouts()
+        self.via = via
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MqttAddress) and self.tag == other.tag and self.link is other.link
@@ -50,7 +56,7 @@ class MqttAddress(Address):
         return hash(self.tag)
 
     def __repr__(self) -> str:
-        return f"<MqttAddress {self.place}>"
+        return f"<MqttAddress {self.counted_as}>"
 
     @property
     def place(self) -> str:
@@ -58,15 +64,19 @@ class MqttAddress(Address):
 
     @property
     def counted_as(self) -> str:
-        return self.place
+        return self.place if self.via is None else f"{self.place}@{self.via}"
+
+    @property
+    def carrier(self) -> str:
+        return "" if self.via is None else f"{SCHEME}:{self.via}"
 
 
 class MqttLink(Link[MqttAddress]):
     """The connections of one end to its brokers.
 
     `counters` counts what is ignored: `mqtt_foreign` (a topic or a payload that is none of this program),
-    `mqtt_retained` (a datagram that a broker has kept, or was to keep), `mqtt_oversize`; and what a connection counts
-    (`mqtt_connection.BrokerConnection`).
+    `mqtt_retained` (a datagram that a broker has kept, or was to keep), `mqtt_oversize`, `mqtt_limited` (more than one
+    tag may send); and what a connection counts (`mqtt_connection.BrokerConnection`).
     """
 
     scheme = SCHEME
@@ -94,8 +104,9 @@ class MqttLink(Link[MqttAddress]):
             raise ValueError("no broker is named")
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._tag = mqtt_topics.tag_of(own_id)
-        self._known: dict[str, MqttAddress] = {}
-        self._server = self._address(mqtt_topics.tag_of(server_id)) if serves is None else None
+        self._known: dict[str, Whereabouts] = {}
+        self._rates = Buckets(*tuning.MQTT_PER_SENDER, tuning.MQTT_TAGS_REMEMBERED)
+        self._server = mqtt_topics.tag_of(server_id) if serves is None else None  # its tag, of a PN GW
         self._serves = frozenset(serves or ())
         self._receive: Receive | None = None
         self._brokers = Brokers(
@@ -120,8 +131,8 @@ class MqttLink(Link[MqttAddress]):
 
     def is_present(self, place: str) -> bool | None:
         """Return whether the peer at `place` seems to be reachable now, None if nothing is known. It is only a hint."""
-        address = self._known.get(place.removeprefix(f"{SCHEME}:"))
-        return None if address is None else address.whereabouts.is_present(self._connections)
+        whereabouts = self._known.get(place.removeprefix(f"{SCHEME}:"))
+        return None if whereabouts is None else whereabouts.is_present(self._connections)
 
     def place_of(self, entity_id: str) -> str:
         return mqtt_topics.place_of(entity_id)
@@ -141,14 +152,18 @@ class MqttLink(Link[MqttAddress]):
     async def serve(self, shards: Collection[int]) -> None:
         """Hear the PN GWs of `shards` from now on, and no others. A CPNS Server calls this."""
         before, self._serves = self._serves, frozenset(shards)
-        for connection in list(self._connections.values()):
-            await connection.unsubscribe(mqtt_topics.all_up(before - self._serves))
+        ended, begun = mqtt_topics.all_up(before - self._serves), mqtt_topics.all_up(self._serves - before)
+
+        async def change(connection: BrokerConnection) -> None:
+            await connection.unsubscribe(ended)
             with suppress(BrokerTrouble):  # the connection is lost, and is made again
-                await connection.subscribe(mqtt_topics.all_up(self._serves - before))
+                await connection.subscribe(begun)
+
+        await asyncio.gather(*(change(connection) for connection in self._connections.values()))
 
     def send(self, address: MqttAddress, datagram: bytes) -> None:
         topic = mqtt_topics.down(address.tag) if self._server is None else mqtt_topics.up(self._tag)
-        brokers = self._address(address.tag).whereabouts.brokers(self._connections)
+        brokers = self._whereabouts(address.tag).brokers(self._connections, address.via)
         if not brokers:
             raise OSError("no broker is connected")
         for broker in brokers:
@@ -159,9 +174,13 @@ class MqttLink(Link[MqttAddress]):
             tag = mqtt_topics.tag_in(place)
         except ValueError as problem:
             raise PeerUnreachable(str(problem)) from None
-        if self._server is not None and tag != self._server.tag:
+        if self._server is not None and tag != self._server:
             raise PeerUnreachable(f"{place} is not the CPNS Server, which alone a PN GW reaches by MQTT")
-        return self._address(tag)
+        return MqttAddress(self, tag)
+
+    def prefer(self, address: MqttAddress) -> None:
+        if address.via is not None:
+            self._whereabouts(address.tag).prove(address.via)
 
     async def close(self) -> None:
         self._receive = None
@@ -171,8 +190,8 @@ class MqttLink(Link[MqttAddress]):
 
     async def _begin(self, connection: BrokerConnection) -> None:
         if self._server is not None:
-            self._server.whereabouts.forget(connection.broker)
-            await connection.subscribe([mqtt_topics.down(self._tag), mqtt_topics.presence(self._server.tag)])
+            self._whereabouts(self._server).forget(connection.broker)
+            await connection.subscribe([mqtt_topics.down(self._tag), mqtt_topics.presence(self._server)])
         else:
             # The broker may have kept the subscriptions to shards that were served before.
             await connection.unsubscribe(mqtt_topics.all_up(frozenset(range(SHARDS)) - self._serves))
@@ -185,7 +204,7 @@ class MqttLink(Link[MqttAddress]):
         Raises BrokerTrouble.
         """
         if self._server is not None:
-            self._hint(self._server, True)
+            self._back(self._server)
         if self._server is None or len(self._brokers.states) == 1:
             raise await connection.lost()
         lost = asyncio.create_task(connection.lost())
@@ -195,7 +214,7 @@ class MqttLink(Link[MqttAddress]):
                 await asyncio.wait([lost], timeout=tuning.MQTT_ABSENT_S / 4)
                 if lost.done():
                     raise lost.result()
-                here = self._server.whereabouts.is_present(self._connections)
+                here = self._whereabouts(self._server).is_present(self._connections)
                 absent_s = 0.0 if here else absent_s + tuning.MQTT_ABSENT_S / 4
         finally:
             lost.cancel()
@@ -203,36 +222,39 @@ class MqttLink(Link[MqttAddress]):
 
     # Private: peers
 
-    def _address(self, tag: str) -> MqttAddress:
-        """Return the one address of a tag, which is remembered. The one that is known longest is forgotten first."""
-        address = self._known.get(tag)
-        if address is None:
-            address = self._known[tag] = MqttAddress(self, tag)
+    def _whereabouts(self, tag: str) -> Whereabouts:
+        """Return what is known of a tag, which is remembered. The one that is known longest is forgotten first."""
+        known = self._known.get(tag)
+        if known is None:
+            known = self._known[tag] = Whereabouts()
             if len(self._known) > tuning.MQTT_TAGS_REMEMBERED:
                 del self._known[next(iter(self._known))]
-        return address
+        return known
 
     def _take(self, broker: Broker, topic: str, payload: bytes, retained: bool) -> None:
         """Take a message of a broker."""
         if self._receive is None:
             return
-        address = self._sender(topic)
-        if address is None:
+        tag = self._sender(topic)
+        if tag is None:
             self.counters["mqtt_foreign"] += 1
         elif mqtt_topics.is_presence(topic):
-            self._presence(broker, address, payload)
+            self._presence(broker, tag, payload)
         elif retained:
             self.counters["mqtt_retained"] += 1
         elif len(payload) > self.datagram_max:
             self.counters["mqtt_oversize"] += 1
+        elif not self._rates.take((tag, broker), monotonic()):
+            self.counters["mqtt_limited"] += 1
         else:
-            if address.whereabouts.heard_by is None:
-                self._hint(address, True)
-            address.whereabouts.heard_by = broker
-            self._give(self._receive, bytes(payload), address)
+            whereabouts = self._whereabouts(tag)
+            if whereabouts.heard_by is None:
+                self._back(tag)
+            whereabouts.heard_by = broker
+            self._give(self._receive, bytes(payload), MqttAddress(self, tag, broker))
 
-    def _sender(self, topic: str) -> MqttAddress | None:
-        """Return the address of the end that publishes at a topic, None if this end does not listen to it."""
+    def _sender(self, topic: str) -> str | None:
+        """Return the tag of the end that publishes at a topic, None if this end does not listen to it."""
         if self._server is not None and topic == mqtt_topics.down(self._tag):
             return self._server
         tag = mqtt_topics.tag_of_sender(topic)
@@ -240,21 +262,24 @@ class MqttLink(Link[MqttAddress]):
             return None
         if self._server is None:
             heard = mqtt_topics.is_presence(topic) or mqtt_topics.shard_of_tag(tag) in self._serves
-            return self._address(tag) if heard else None
-        return self._server if mqtt_topics.is_presence(topic) and tag == self._server.tag else None
+            return tag if heard else None
+        return tag if mqtt_topics.is_presence(topic) and tag == self._server else None
 
-    def _presence(self, broker: Broker, address: MqttAddress, payload: bytes) -> None:
+    def _presence(self, broker: Broker, tag: str, payload: bytes) -> None:
         if payload not in (HERE, GONE):
             self.counters["mqtt_foreign"] += 1
             return
         here = payload == HERE
-        if address.tag == self._tag:
+        if tag == self._tag:
             if not here and broker in self._connections:  # an earlier connection, or another process of this Server
-                self._connections[broker].say(HERE)
+                self._connections[broker].contradict()
             return
-        address.whereabouts.tell(broker, here=here)
-        if here or not address.whereabouts.is_present(self._connections):
-            self._hint(address, here)
+        whereabouts = self._whereabouts(tag)
+        whereabouts.tell(broker, here=here)
+        if here:
+            self._back(tag)
+        elif not whereabouts.is_present(self._connections):
+            self._hint(tag, False)
 
     def _give(self, receive: Receive, datagram: bytes, address: MqttAddress) -> None:
         try:
@@ -262,9 +287,12 @@ class MqttLink(Link[MqttAddress]):
         except Exception:  # noqa: BLE001 - the library below would give up the connection
             _log.exception("a datagram of %s was not taken", address.place)
 
-    def _hint(self, address: MqttAddress, here: bool) -> None:
-        if self.hints is not None:
-            self.hints(address.place, here)
+    def _back(self, tag: str) -> None:
+        self._whereabouts(tag).back(lambda: self._hint(tag, True))
+
+    def _hint(self, tag: str, here: bool) -> None:
+        if self.hints is not None and self._receive is not None:
+            self.hints(mqtt_topics.place_of_tag(tag), here)
 
 
 def link_of(section: MqttSection, own_id: str, **details: Any) -> MqttLink:

@@ -15,6 +15,7 @@ from message_plane.errors import BrokerFilesRefused
 from message_plane.links.mqtt_connection import BrokerConnection, Means
 from message_plane.links.mqtt_section import Broker
 from message_plane.links.mqtt_trouble import BrokerTrouble
+from message_plane.rate import Bucket
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Brokers:
         self._begin = begin
         self._use = use
         self._states = {broker: BrokerState(str(broker), False, 0.0, "") for broker in brokers}
+        self._lines = {broker: Bucket(*tuning.MQTT_LOG_LINES) for broker in brokers}
         self._without_5: set[Broker] = set()
         self._left_at: dict[Broker, float] = {}  # monotonic seconds
         self._keepers: list[asyncio.Task[None]] = []
@@ -138,7 +140,7 @@ class Brokers:
             await self._begin(connection)
             since_s = monotonic()
             self._note(broker, is_connected=True)
-            _log.info("connected to the broker %s", broker)
+            self._log(broker, logging.INFO, f"connected to the broker {broker}")
             connected.set()
             await self._use(connection)
         except BrokerTrouble as trouble:
@@ -184,8 +186,13 @@ class Brokers:
         """Log what is wrong with a broker, once for as long as it is the same."""
         state, problem = self._states[trouble.broker], str(trouble)
         if state.problem != problem:
-            _log.warning("%s", problem)
+            self._log(trouble.broker, logging.WARNING, problem)
         self._states[trouble.broker] = replace(state, problem=problem)
+
+    def _log(self, broker: Broker, level: int, line: str) -> None:
+        """Log a line about a broker, which may let this end in and drop it as often as it likes."""
+        if self._lines[broker].take(monotonic()):
+            _log.log(level, "%s", line)
 
     def _note(self, broker: Broker, *, is_connected: bool, problem: str = "") -> None:
         state = self._states[broker]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from message_plane.links.mqtt_trouble import BrokerTrouble
 HERE, GONE = b"1", b"0"  # the payloads of a presence
 
 _QOS = 1
+_PACKET_MAX = tuning.MQTT_DATAGRAM_MAX + tuning.MQTT_AROUND_DATAGRAM
 _NO_SUBSCRIBER = 16  # reason code of an acknowledgement (MQTT 5, 3.4.2.1)
 
 
@@ -89,6 +90,7 @@ class BrokerConnection:
         self._counters = counters
         self._is_5 = is_5
         self._said = GONE
+        self._say_again: asyncio.TimerHandle | None = None
         self._outbox = Outbox()
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
@@ -127,6 +129,11 @@ class BrokerConnection:
         self._said = presence
         self.keep(mqtt_topics.presence(self._means.tag), presence)
 
+    def contradict(self) -> None:
+        """Say HERE again soon, because the broker tells that this end is gone. It may tell so as often as it likes."""
+        if self._say_again is None and self._said == HERE:
+            self._say_again = asyncio.get_running_loop().call_later(tuning.MQTT_SAY_AGAIN_S, self._say_here)
+
     def keep(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Publish what the broker keeps for those who subscribe later; it forgets with an empty payload."""
         self._client.publish_now(topic, payload, retain=retain)
@@ -149,6 +156,8 @@ class BrokerConnection:
 
     async def close(self) -> None:
         """Say that this end is gone, if it was here and the broker still listens, and end the connection."""
+        if self._say_again is not None:
+            self._say_again.cancel()
         if self._said == HERE and self._client.is_connected:
             self.say(GONE)
         await self._client.end()
@@ -158,6 +167,10 @@ class BrokerConnection:
     @property
     def _user(self) -> str:
         return self._means.user or self._means.tag
+
+    def _say_here(self) -> None:
+        self._say_again = None
+        self.say(HERE)
 
     def _send_waiting(self) -> None:
         while (waiting := self._outbox.take()) is not None:
@@ -185,6 +198,13 @@ class _NoAnswer(aiomqtt.MqttError):
     """The broker has ended the connection before it has answered."""
 
 
+class _NothingTwice(OrderedDict[int, Any]):
+    """The messages that paho keeps until a broker has sent the second half of QoS 2, for which this end never asked."""
+
+    def __setitem__(self, number: int, message: Any) -> None:
+        raise aiomqtt.MqttError("the broker sends a message with QoS 2")
+
+
 class _Client(aiomqtt.Client):
     """aiomqtt's client without a queue or a task for each message.
 
@@ -208,7 +228,7 @@ class _Client(aiomqtt.Client):
             properties = _properties(
                 PacketTypes.CONNECT,
                 SessionExpiryInterval=0 if clean else tuning.MQTT_EXPIRES_S,
-                MaximumPacketSize=tuning.MQTT_DATAGRAM_MAX + tuning.MQTT_AROUND_DATAGRAM,
+                MaximumPacketSize=_PACKET_MAX,
             )
         super().__init__(
             broker.host,
@@ -291,7 +311,11 @@ class _Client(aiomqtt.Client):
             raise OSError(str(problem)) from None
 
     def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
-        client._sock = BufferedSocket(sock)
+        def shorten(rest: int) -> None:
+            client._in_packet["to_process"] -= rest
+
+        client._sock = BufferedSocket(sock, _PACKET_MAX, shorten)
+        client._in_messages = _NothingTwice()
         super()._on_socket_open(client, userdata, client._sock)
 
     def _on_socket_close(self, client: Any, userdata: Any, sock: Any) -> None:
@@ -338,6 +362,8 @@ class _Client(aiomqtt.Client):
         except UnicodeDecodeError:
             topic = ""
         self._arrived(topic, message.payload, message.retain)
+        if len(client._out_packet) > tuning.MQTT_UNSENT_MAX:
+            raise aiomqtt.MqttError("the broker sends, and reads nothing")
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
         self._acknowledged(mid, reason_code)
