@@ -31,7 +31,7 @@ class HalfOpen:
         self._proven: dict[bytes, str] = {}  # C_R -> `Address.counted_as`, oldest first
         self._per_sender: dict[str, list[bytes]] = {}  # `Address.counted_as` of proven addresses -> C_R, oldest first
         self._unproven: dict[bytes, None] = {}  # C_R, oldest first
-        self._known: dict[str, bytes] = {}  # `Address.counted_as` of registered peers that their link vouches for -> C_R
+        self._known: dict[str, bytes] = {}  # `Address.counted_as` of peers that their link vouches for -> C_R
 
     def __len__(self) -> int:
         return len(self._entries)
