@@ -6,13 +6,15 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import psycopg
 import pytest
 
 from keycast.broker import own_broker
 from tests.system.manual import Desk, Reading
 from tests.system.pages import OPERATORS, credential_in, home_network, name_the_card, reads, until
-from tests.unit.postgres_server import postgres
+from tests.unit.postgres_server import postgres, postgres_node
 
 
 @reads((OPERATORS, "Operators elsewhere"), (OPERATORS, "What everybody did"))
@@ -130,3 +132,23 @@ async def test_several_processes(tmp_path: Path, reading: Reading) -> None:
             assert "database: PostgreSQL; shards: 32 of 64; processes: 2" in told
             await desk.done("keycast group create town/lights --state ~/server-state")
             assert "town/lights" in await desk.done("keycast group list --state ~/second-state")
+
+
+@reads((OPERATORS, "PostgreSQL"), (OPERATORS, "Backups"))
+async def test_a_server_in_postgresql(tmp_path: Path, reading: Reading) -> None:
+    """What a Server has stored in PostgreSQL is in a backup made while it runs, and in one made without it."""
+    with TemporaryDirectory() as folder, postgres_node(Path(folder)) as node:
+        async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+            desk.replaced["@db.example.org/keycast"] = f"@/keycast?host={folder}"
+            with reading:
+                with psycopg.connect(node.url, autocommit=True) as superuser:
+                    for statement in reading.next("sql").text.splitlines():
+                        superuser.execute(statement)
+                await desk.follow(reading.next())
+                await desk.done("keycast group create home/lights --state ~/server-state")
+                await desk.follow(reading.next())
+            await desk.end_services()
+            assert not (tmp_path / "server-state" / "cpns_server.sqlite3").exists()
+            await desk.done("keycast server backup ~/without.backup --state ~/server-state")
+            told = await desk.done("keycast server restore ~/server.backup --state ~/server-state")
+            assert "home/lights is held" in told

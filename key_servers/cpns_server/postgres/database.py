@@ -7,6 +7,7 @@ thread has connected again.
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,8 @@ from key_servers.cpns_server.postgres.notifications import PostgresNotifications
 from key_servers.cpns_server.postgres.origin import PostgresSource
 from key_servers.errors import ServerError, StoreFailed
 from private_store.sqlite_file import Value
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -302,6 +305,8 @@ class PostgresServerDatabase:
 def _opened(url: str) -> PatientConnection:
     connection = connect(url)
     try:
+        if connection.execute("SHOW fsync").fetchone() == ("off",):
+            _log.warning("PostgreSQL runs with fsync = off: what it acknowledges may be gone after a power cut")
         schema.bring_up_to_date(connection)
     except psycopg.Error as error:
         _close(connection)
