@@ -65,11 +65,11 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         await connection.open()
         await connection.subscribe([topic, presence])
         connection.keep(topic, b"", retain=False)
-        await _any_of(read.wait())
+        await _any_of(tuning.CLAIM_READ_S, read.wait())
         other = _number(identity, found.get(topic, b""))
         # A broker that knows clients by their certificates has ended the connection of the other Server for this one.
         # It comes back soon, and then ends this one.
-        if other not in (None, database_id) and await _any_of(present.wait(), connection.lost()):
+        if other not in (None, database_id) and await _any_of(tuning.CLAIM_BACK_S, present.wait(), connection.lost()):
             raise _another(broker, config, topic)
         connection.keep(topic, database_id + _mac(identity, database_id))
     except BrokerTrouble as trouble:
@@ -78,10 +78,10 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         await connection.close()
 
 
-async def _any_of(*events: Coroutine[Any, Any, object]) -> bool:
-    """Wait until one of `events` has happened, at most CLAIM_READ_S; return whether one has."""
+async def _any_of(most_s: float, *events: Coroutine[Any, Any, object]) -> bool:
+    """Wait until one of `events` has happened, at most so many seconds; return whether one has."""
     waits = [asyncio.create_task(event) for event in events]
-    done, rest = await asyncio.wait(waits, timeout=tuning.CLAIM_READ_S, return_when=asyncio.FIRST_COMPLETED)
+    done, rest = await asyncio.wait(waits, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
     for each in rest:
         each.cancel()
     await asyncio.gather(*rest, return_exceptions=True)

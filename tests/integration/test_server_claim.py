@@ -11,6 +11,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.server_claim import AnotherServer
 from key_servers.cpns_server.server_identity import IDENTITY_FILE
@@ -60,12 +61,14 @@ async def test_the_second_one_is_told_and_changes_nothing(tmp_path: Path, broker
 
 
 async def test_the_same_database_may_be_started_again_and_another_one_when_nobody_is_there(
-    tmp_path: Path, broker: Mosquitto
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
         async with first_server(tmp_path, broker):
             pass
+    monkeypatch.setattr(tuning, "CLAIM_BACK_S", 0.1)  # nobody is there who could come back
     async with Operator(with_the_same_key(tmp_path, "other"), [broker]).running():
+        monkeypatch.undo()
         with pytest.raises(AnotherServer):
             async with first_server(tmp_path, broker):
                 pass
