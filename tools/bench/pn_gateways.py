@@ -1,43 +1,42 @@
-"""Thousands of simulated PN GWs in one process: each has an address, a session and a socket of its own.
+"""Thousands of simulated PN GWs in one process: what they answer, apart from any network.
 
-They accept all requests of their CPNS Server and answer at once, as a PN GW does, with the portable CoAP and OSCORE.
-They do nothing with the keys. Some may be told to be silent: they read their datagrams and do not answer.
+They accept all requests of their CPNS Server and answer at once, as a PN GW does, with the portable CoAP and OSCORE,
+and begin handshakes with the EDHOC of the product. They do nothing with the keys. Some may be told to be silent: they
+read their datagrams and do not answer.
 """
 
-import resource
-import selectors
-import socket
+import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 
-from cpns import messages, numbers
+from cpns import messages, numbers, uplink_form
 from device_agent import oscore
-from device_agent.coap.message import ACK, CON, NON, Message, decode
+from device_agent.coap.message import ACK, CON, NON, Message, decode, option
+from message_plane.credentials import Credential
+from message_plane.edhoc import C_I_LEN, LABEL_MASTER_SALT, LABEL_MASTER_SECRET, Initiator
+from message_plane.identity import OwnIdentity
+from tools.bench.fleet import GatewayKeys
 
-_CHANGED = 0x44
-_CONTENT_FORMAT, _OSCORE = 12, 9
-_CPNS = [(_CONTENT_FORMAT, bytes([numbers.CONTENT_CBOR]))]
-_MESSAGE_MAX = 131072
-_DATAGRAM_MAX = 4096
-_FILES_ELSE = 64
+BARE = b"\xff"
+"""The first octet of what an MQTT peer sends, which is none of CoAP; it is sent back as it is."""
+
+_POST, _CHANGED = 0x02, 0x44
+_URI_PATH, _CONTENT_FORMAT, _OSCORE = 11, 12, 9
+_EDHOC = [
+    (_URI_PATH, b".well-known"),
+    (_URI_PATH, b"edhoc"),
+    (_CONTENT_FORMAT, bytes([numbers.CONTENT_CID_EDHOC])),
+]
+_FORMATS = {uplink_form.CBOR: numbers.CONTENT_CBOR, uplink_form.XML: numbers.CONTENT_XML}
 _REPEATS_KNOWN = 20_000
-
-
-@dataclass(frozen=True, repr=False)
-class GatewayKeys:
-    """One PN GW: its address, and its session's secrets as it has them."""
-
-    host: str
-    secret: bytes
-    salt: bytes
-    sender_id: bytes
-    recipient_id: bytes
+_CPNS = [(_URI_PATH, b"cpns")]
+_MESSAGE_1, _MESSAGE_3, _ALIVE = b"\x01", b"\x03", b"\x05"  # tokens
 
 
 @dataclass(frozen=True)
 class Expect:
-    """A request to the process, to report the moment when `count` PN GWs hold `version` or newer of a Service Group.
+    """A request to the process, to report as `Reached` when `count` PN GWs hold `version` or newer of a Service Group.
 
     The first `silent` of them answer nothing from now on.
     """
@@ -48,20 +47,19 @@ class Expect:
     silent: int = 0
 
 
-def host(number: int) -> str:
-    """Return the address of PN GW `number`."""
-    return f"127.2.{number // 250}.{1 + number % 250}"
+@dataclass(frozen=True)
+class Reached:
+    """The moment (monotonic seconds) at which an `Expect` was fulfilled, and the octets of the datagram that did it."""
+
+    at: float
+    octets: int
 
 
-def fits(count: int) -> bool:
-    """Return True if this machine lets one process have the sockets of `count` PN GWs."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most == resource.RLIM_INFINITY or most >= count + _FILES_ELSE
+class PnGateways:
+    """The PN GWs of one process, each known by its number, from 0 on."""
 
-
-class _PnGateways:
-    def __init__(self, keys: list[GatewayKeys], port: int) -> None:
-        self.sockets = []
+    def __init__(self, keys: Sequence[GatewayKeys]) -> None:
+        self._keys = keys
         self._contexts = [
             oscore.Context(each.secret, each.salt, each.sender_id, each.recipient_id, 0, lambda _: None, fresh=True)
             for each in keys
@@ -69,80 +67,98 @@ class _PnGateways:
         self._sent: dict[tuple[int, int], bytes] = {}
         self._versions: dict[str, dict[int, int]] = {}
         self._expected: Expect | None = None
-        self._reached_at = 0.0
-        for each in keys:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sock.bind((each.host, port))
-            self.sockets.append(sock)
+        self._missing = 0
+        self._silent = 0
+        self._reached = Reached(0.0, 0)
+        self._initiators: list[Initiator] = []
+        self._shaking = 0
+        self.shaken_at = 0.0
 
     def expect(self, wanted: Expect) -> None:
-        self._expected = wanted
-
-    def reached_at(self) -> float | None:
-        """Return the moment at which the `Expect` was fulfilled, once, or None."""
-        wanted = self._expected
-        if wanted is None:
-            return None
         held = self._versions.get(wanted.sg_id, {})
-        if sum(version >= wanted.version for version in held.values()) < wanted.count:
+        self._expected = wanted
+        self._missing = wanted.count - sum(version >= wanted.version for version in held.values())
+        self._silent = wanted.silent
+
+    def reached(self) -> Reached | None:
+        """Return when the `Expect` was fulfilled, once, or None."""
+        if self._expected is None or self._missing > 0:
             return None
         self._expected = None
-        return self._reached_at
+        return self._reached
 
-    def read(self, number: int) -> None:
-        sock = self.sockets[number]
-        try:
-            data, peer = sock.recvfrom(_DATAGRAM_MAX)
-        except BlockingIOError:
-            return
-        if self._expected is not None and number < self._expected.silent:
-            return
-        message = decode(data)
-        if message.type not in (CON, NON) or not message.code:
-            return
+    def shake_hands(self, server: Credential) -> list[bytes]:
+        """Return the datagrams, one for each PN GW, with which they begin a handshake with the Server."""
+        own = [OwnIdentity.from_octets(each.identity, each.gateway_id) for each in self._keys]
+        self._initiators = [Initiator(each, server, secrets.token_bytes(C_I_LEN)) for each in own]
+        self._shaking = len(own)
+        return [
+            Message(NON, _POST, 1, _MESSAGE_1, _EDHOC, b"\xf5" + each.message_1).encode() for each in self._initiators
+        ]
+
+    @property
+    def have_shaken(self) -> bool:
+        """True once all handshakes are done."""
+        return self._shaking == 0
+
+    def take(self, number: int, datagram: bytes) -> bytes | None:
+        """Return what PN GW `number` sends when it gets a datagram, None for nothing."""
+        if number < self._silent:
+            return None
+        if datagram[:1] == BARE:
+            return datagram
+        message = decode(datagram)
+        if message.type == NON and message.code == _CHANGED:
+            return self._handshake(number, message)
+        if message.type not in (CON, NON) or message.code != _POST:
+            return None
         known = self._sent.get((number, message.mid))
         if known is None:
-            known = self._answer(number, message).encode()
+            known = self._answer(number, message, len(datagram)).encode()
             if len(self._sent) >= _REPEATS_KNOWN:
                 self._sent.clear()
             self._sent[number, message.mid] = known
-        sock.sendto(known, peer)
+        return known
 
-    def _answer(self, number: int, message: Message) -> Message:
+    def _handshake(self, number: int, message: Message) -> bytes | None:
+        """Go on with the handshake of a PN GW, or with nothing if the message is the answer to a sign of life."""
+        if message.token == _ALIVE:
+            return None
+        initiator = self._initiators[number]
+        if message.token == _MESSAGE_1:
+            return bytes(Message(NON, _POST, 2, _MESSAGE_3, _EDHOC, initiator.message_3(message.payload)).encode())
+        made = initiator.finish(message.payload)
+        secret, salt = made.export(LABEL_MASTER_SECRET, 16), made.export(LABEL_MASTER_SALT, 8)
+        context = oscore.Context(secret, salt, made.sender_id, made.recipient_id, 0, lambda _: None, fresh=True)
+        self._contexts[number] = context
+        self._shaking -= 1
+        self.shaken_at = time.monotonic()
+        # The Server uses a new session once a request on it has verified: a sign of life, which is an empty message.
+        code, options, payload, _ = context.protect_request(_POST, _CPNS, b"")
+        return bytes(Message(NON, code, 3, _ALIVE, options, payload).encode())
+
+    def _answer(self, number: int, message: Message, octets: int) -> Message:
         kind = ACK if message.type == CON else NON
-        if not any(option == _OSCORE for option, _ in message.options):  # a POST of the peer, as long as ours
-            return Message(kind, _CHANGED, message.mid, message.token, _CPNS, message.payload)
+        if option(message.options, _OSCORE) is None:  # a POST of the peer, as long as ours
+            options = [(_CONTENT_FORMAT, bytes([numbers.CONTENT_CBOR]))]
+            return Message(kind, _CHANGED, message.mid, message.token, options, message.payload)
         context = self._contexts[number]
         _, _, payload, request = context.unprotect_request(message.options, message.payload)
-        code, fields = messages.decode(payload, _MESSAGE_MAX)
+        form = uplink_form.form_of(payload)
+        code, fields = uplink_form.decode(payload)
         answer = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: fields[messages.SG_ID]}
         if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
             answer[messages.VERSION] = fields[messages.VERSION]
-            self._versions.setdefault(fields[messages.SG_ID], {})[number] = fields[messages.VERSION]
-            self._reached_at = time.monotonic()
-        encoded = bytes(messages.encode(code + 1, answer))
-        code, options, payload = context.protect_response(request, _CHANGED, _CPNS, encoded)
+            self._note(number, fields[messages.SG_ID], fields[messages.VERSION], octets)
+        encoded = uplink_form.encode(code + 1, answer, form)
+        options = [(_CONTENT_FORMAT, bytes([_FORMATS[form]]))]
+        code, options, payload = context.protect_response(request, _CHANGED, options, encoded)
         return Message(kind, code, message.mid, message.token, options, payload)
 
-
-def serve(link: Connection, keys: list[GatewayKeys], port: int) -> None:
-    """Run the process: answer as all these PN GWs, and for each `Expect` send the moment of its fulfilment."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(keys) + _FILES_ELSE, most))
-    gateways = _PnGateways(keys, port)
-    with selectors.DefaultSelector() as selector:
-        selector.register(link, selectors.EVENT_READ, None)
-        for number, sock in enumerate(gateways.sockets):
-            selector.register(sock, selectors.EVENT_READ, number)
-        link.send("there")
-        while True:
-            for ready, _ in selector.select():
-                if ready.data is not None:
-                    gateways.read(ready.data)
-                    continue
-                said = link.recv()
-                if not isinstance(said, Expect):
-                    return
-                gateways.expect(said)
-            if (moment := gateways.reached_at()) is not None:
-                link.send(moment)
+    def _note(self, number: int, sg_id: str, version: int, octets: int) -> None:
+        held = self._versions.setdefault(sg_id, {})
+        before, held[number] = held.get(number, 0), version
+        wanted = self._expected
+        if wanted is not None and sg_id == wanted.sg_id and before < wanted.version <= version:
+            self._missing -= 1
+        self._reached = Reached(time.monotonic(), octets)
