@@ -25,7 +25,7 @@ from message_plane.exchanges import Exchanges
 from message_plane.identity import OwnIdentity
 from message_plane.incidents import Incidents, log
 from message_plane.incoming import Incoming
-from message_plane.lease import LEASE_MS, Lease, Leases
+from message_plane.lease import LEASE_MS, Lease, Leases, Shard
 from message_plane.links.link import Address, Link
 from message_plane.outgoing import ContextLost, Outgoing
 from message_plane.reception import Reception
@@ -261,6 +261,11 @@ class Endpoint:
             name = of if isinstance(of, str) else of.entity_id
             raise NoSession(f"there was no handshake with {name!r} since the start")
         return export(session.exporter_key, label, length)
+
+    def shard_of(self, peer: Peer) -> Shard:
+        """Return the shard of the session of `peer`, None if the session is over or its store has no shards."""
+        session = self._sessions.of(peer)
+        return None if session is None else session.lease.shard
 
     def let_succeed(self, succeed: Callable[[Credential], bool]) -> None:
         """Accept handshakes of the successors in the store (`SessionStore.name_successor`).

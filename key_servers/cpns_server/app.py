@@ -66,6 +66,7 @@ from key_servers.cpns_server.values import (
 from key_servers.cpns_server.views import Views
 from key_servers.errors import ServerError, StoreFailed
 from message_plane.credentials import ROLE_PNE
+from message_plane.links.mqtt_topics import shard_of
 
 _log = logging.getLogger(__name__)
 
@@ -546,6 +547,8 @@ class CpnsServer:
             self._changed.clear()
 
     def _heard(self, gateway_id: str) -> None:
+        if not self._shards.holds(shard_of(gateway_id)):  # a broker tells every process that it is back
+            return
         try:
             gateway = self._store.gateway(gateway_id)
             if gateway is not None and not gateway.blocked:
@@ -556,8 +559,8 @@ class CpnsServer:
             _log.error("%s", error)
         self._changed.set()
 
-    def _handle_pne(self, pne_id: str, euk: bytes | None, message: bytes) -> bytes:
-        return self._pne_requests.handle(pne_id, euk, message, self._clock())
+    def _handle_pne(self, pne_id: str, euk: bytes | None, message: bytes, shard: int | None) -> bytes:
+        return self._pne_requests.handle(pne_id, euk, message, self._clock(), shard)
 
     def _got_entity_user_key(self, pne_id: str) -> None:
         self._pne_courier.keys_changed(pne_id)

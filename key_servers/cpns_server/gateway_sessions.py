@@ -6,7 +6,7 @@ A PNE comes through the tunnel of its PN GW, which cannot read what it carries (
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,15 +43,15 @@ class Handlers:
 
     `handle` with a PN GW's authenticated ID and its message. `alive` with the ID of a PN GW that sent an empty message,
     a sign of life: the session has its address then; and with that of one that seems to be back, of which there is no
-    proof. `handle_pne` with a PNE's ID, the Entity User Key of its session (None if an earlier process made that), and
-    its message, an empty one too. Sessions of PNEs for which `has_key` returns False end, so that they make new ones:
-    an earlier process ended between the commit of such a session and that of its Entity User Key, which only a
-    handshake can give.
+    proof. `handle_pne` with a PNE's ID, the Entity User Key of its session (None if an earlier process made that), its
+    message, an empty one too, and the shard of the session (None if there are no shards). Sessions of PNEs for which
+    `has_key` returns False end, so that they make new ones: an earlier process ended between the commit of such a
+    session and that of its Entity User Key, which only a handshake can give.
     """
 
     handle: Callable[[str, bytes], Awaitable[bytes]]
     alive: Callable[[str], None]
-    handle_pne: Callable[[str, bytes | None, bytes], bytes]
+    handle_pne: Callable[[str, bytes | None, bytes, int | None], bytes]
     has_key: Callable[[str], bool]
 
 
@@ -87,7 +87,8 @@ class GatewaySessions:
 
         async def take_of_pne(peer: Peer, message: bytes) -> bytes:
             try:
-                return handlers.handle_pne(peer.entity_id, self._entity_user_key(peer), message)
+                euk, shard = self._entity_user_key(peer), self._endpoint.shard_of(peer)
+                return handlers.handle_pne(peer.entity_id, euk, message, shard)
             except ServerError as error:
                 _log.error("%s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
@@ -113,16 +114,17 @@ class GatewaySessions:
         except BaseException:
             self._sessions.close()
             raise
-        await self._end_sessions_without_key()
+        await self._end_sessions_without_key(self._endpoint.entities())
 
     # Shards (`shards.holding.ShardUser`)
 
     async def adopt(self, leases: Sequence[Lease]) -> None:
         """Use the sessions of these shards. Raises StoreFailed."""
         try:
+            present = self._endpoint.entities()
             for lease in leases:
                 await self._endpoint.adopt(lease)
-            await self._end_sessions_without_key()
+            await self._end_sessions_without_key(self._endpoint.entities() - present)
         except errors.PlaneError as error:
             raise StoreFailed(str(error)) from error
 
@@ -252,8 +254,8 @@ class GatewaySessions:
         heard = self._endpoint.last_heard(gateway_id)
         return "" if heard is None else heard.place
 
-    async def _end_sessions_without_key(self) -> None:
-        pnes = [each.entity_id for each in self._sessions.registered() if each.role == ROLE_PNE]
+    async def _end_sessions_without_key(self, entity_ids: Iterable[str]) -> None:
+        pnes = [entity_id for entity_id in entity_ids if self.knows_pne(entity_id)]
         await asyncio.gather(*(self._endpoint.drop(pne_id) for pne_id in pnes if not self._has_key(pne_id)))
 
     def _entity_user_key(self, peer: Peer) -> bytes | None:

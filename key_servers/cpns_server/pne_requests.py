@@ -7,6 +7,7 @@ which its PN GW then carries like any other delivery.
 import logging
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from cpns import messages as m
 from cpns import numbers as n
@@ -21,6 +22,8 @@ from key_servers.errors import ServerError
 from key_servers.rate_limit import HourlyLimit
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class PneRequests:
@@ -42,15 +45,15 @@ class PneRequests:
         self._counters = counters
         self._pulls = HourlyLimit(tuning.PNE_PULLS_PER_HOUR_MAX)
 
-    def handle(self, pne_id: str, euk: bytes | None, message: bytes, now: Moment) -> bytes:
+    def handle(self, pne_id: str, euk: bytes | None, message: bytes, now: Moment, shard: int | None = None) -> bytes:
         """Answer a verified message of the PNE `pne_id`, in CBOR; an empty one, a sign of life, has an empty answer.
 
-        `euk`: the Entity User Key of its session, None if the handshake was before this process began. A refusal is a
-        response with Result 2. Raises MalformedMessage, or NotAllowed for a message that no PNE sends to a Server and
-        for one that names another PNE or PN; StoreFailed.
+        `euk`: the Entity User Key of its session, None if the handshake was before this process began; `shard`: that of
+        the session, None without shards. A refusal is a response with Result 2. Raises MalformedMessage, or NotAllowed
+        for a message that no PNE sends to a Server and for one that names another PNE or PN; StoreFailed.
         """
         if euk is not None:
-            self._store.attempt(lambda: self._entity_user_keys.learnt(pne_id, euk))
+            self._attempt(shard, lambda: self._entity_user_keys.learnt(pne_id, euk))
         if not message:
             return b""
         code, fields = m.decode(message)
@@ -62,7 +65,7 @@ class PneRequests:
             raise NotAllowed("the message names another PN")
         self._counters["pne_messages_taken"] += 1
         try:
-            answer = {m.RESULT: n.RESULT_SUCCESS, **self._store.attempt(lambda: self.pull(pne_id, fields, now))}
+            answer = {m.RESULT: n.RESULT_SUCCESS, **self._attempt(shard, lambda: self.pull(pne_id, fields, now))}
         except CpnsError as error:
             self._counters["pne_messages_refused"] += 1
             return bytes(m.failure(code, error))
@@ -93,3 +96,13 @@ class PneRequests:
         if fields[m.VERSION] < key.version:
             self._store.after_commit(lambda: self._wanted_by(pne_id, sg_id))
         return {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix, m.PROTECTION: group.protection}
+
+    def _attempt(self, shard: int | None, work: Callable[[], T]) -> T:
+        """Do `work` as one, unless another process has the shard of the session by now. Raises ShardLost then."""
+
+        def fenced() -> T:
+            if shard is not None:
+                self._store.require_shard(shard)
+            return work()
+
+        return self._store.attempt(fenced)

@@ -75,7 +75,7 @@ class ShardHolder:
         self._leaving: list[Lease] = []
         self._in_use: dict[int, Lease] = {}  # what the parts have adopted
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-shards")
-        self._failing = False
+        self._failing = self._closed = False
         self.living = 0  # the number of processes that share the shards, as of the last round
 
     async def open(self, users: Sequence[ShardUser]) -> None:
@@ -99,7 +99,13 @@ class ShardHolder:
         self._rounds = asyncio.create_task(self._keep(), name="cpns-server shards")
 
     async def close(self) -> None:
-        """Give all shards back. Other processes can claim them at once, unless the database cannot be reached."""
+        """Give all shards back. Other processes can claim them at once, unless the database cannot be reached.
+
+        A second call does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.gather(self._rounds, return_exceptions=True)
