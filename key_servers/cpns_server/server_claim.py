@@ -67,10 +67,15 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         connection.keep(topic, b"", retain=False)
         await _any_of(tuning.CLAIM_READ_S, read.wait())
         other = _number(identity, found.get(topic, b""))
-        # A broker that knows clients by their certificates has ended the connection of the other Server for this one.
-        # It comes back soon, and then ends this one.
-        if other not in (None, database_id) and await _any_of(tuning.CLAIM_BACK_S, present.wait(), connection.lost()):
-            raise _another(broker, config, topic)
+        if other not in (None, database_id):
+            # A broker that knows clients by their certificates has ended the connection of the other Server for this
+            # one. It comes back, and then ends this one.
+            back_s = tuning.CLAIM_BACK_S
+            _log.warning(
+                "%s knows this Server with another database: looking for %d s whether one runs", broker, back_s
+            )
+            if await _any_of(back_s, present.wait(), connection.lost()):
+                raise _another(broker, config, topic)
         connection.keep(topic, database_id + _mac(identity, database_id))
     except BrokerTrouble as trouble:
         _log.info("a second CPNS Server cannot be looked for there: %s", trouble)
