@@ -20,7 +20,7 @@ from aiocoap.message import Message  # type: ignore[import-untyped]
 from aiocoap.messagemanager import MessageManager  # type: ignore[import-untyped]
 from aiocoap.numbers.codes import EMPTY  # type: ignore[import-untyped]
 from aiocoap.numbers.constants import TransportTuning  # type: ignore[import-untyped]
-from aiocoap.numbers.types import ACK, CON, RST  # type: ignore[import-untyped]
+from aiocoap.numbers.types import ACK, CON, NON, RST  # type: ignore[import-untyped]
 from aiocoap.pipe import Pipe  # type: ignore[import-untyped]
 from aiocoap.tokenmanager import TokenManager  # type: ignore[import-untyped]
 
@@ -198,7 +198,8 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         self._incidents = incidents
         self._messages = _Messages(self, incidents)
         self.token_interface = self._messages
-        self.links = OpenLinks(self._messages.dispatch_message, incidents)
+        self.links = OpenLinks(self._take, incidents)
+        self._answers: dict[tuple[bytes, Any], asyncio.Future[Any]] = {}  # by token and peer, on reliable links
         self._messages.message_interface = self.links
 
     def next_token(self) -> bytes:
@@ -248,6 +249,8 @@ class Exchanges(TokenManager):  # type: ignore[misc]
         (NSTART). If the call is cancelled the request is not repeated any more.
         """
         done: asyncio.Future[Any] = self.loop.create_future()
+        if request.remote.link.reliable:
+            return await self._ask_once(request, departed, done)
 
         def on_event(event: Any) -> bool:
             if not done.done():
@@ -267,6 +270,13 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             self._messages.forget_departure(request)
             stop()
 
+    async def shutdown(self) -> None:
+        """End all exchanges and close all links."""
+        for done in self._answers.values():
+            if not done.done():
+                done.set_exception(PeerUnreachable("the endpoint is closed"))
+        await super().shutdown()
+
     async def ping(self, remote: Address) -> None:
         """Send an empty message and return when it was reset. This does not prove by which peer."""
         answered = asyncio.Event()
@@ -275,6 +285,31 @@ class Exchanges(TokenManager):  # type: ignore[misc]
             await answered.wait()
         finally:
             forget()
+
+    # Private
+
+    async def _ask_once(self, request: Any, departed: Callable[[], None], done: asyncio.Future[Any]) -> Any:
+        """Do the same on a reliable link, where the library's layers, which repeat and acknowledge, have no work."""
+        if self.outgoing_requests is None:
+            raise PeerUnreachable("the endpoint is closed")
+        request.token = self.next_token()
+        request.mtype, request.mid = NON, self._messages._next_message_id()
+        name = request.token, request.remote
+        self._answers[name] = done
+        try:
+            self.links.send(request)
+            departed()
+            return await done
+        finally:
+            del self._answers[name]
+
+    def _take(self, message: Any) -> None:
+        """Pass a message to the exchange that waits for it, else to the layer of message IDs."""
+        done = self._answers.get((message.token, message.remote)) if self._answers else None
+        if done is None or not message.code.is_response():
+            self._messages.dispatch_message(message)
+        elif not done.done():
+            done.set_result(message)
 
 
 def _name(message: Any) -> _Name:

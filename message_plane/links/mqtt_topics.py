@@ -8,16 +8,19 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 SCHEME = "mqtt"
 SHARDS = 64
 TAG_LEN = 32  # characters
 
+_REMEMBERED = 1 << 14  # results of what is computed for each message, as many as one process may have PN GWs and more
 _TAG = re.compile(r"[0-9a-f]{32}")
 _ROOT = "keycast/1"
 _DOWN, _UP, _PRESENCE = f"{_ROOT}/dn/", f"{_ROOT}/up/", f"{_ROOT}/st/"
 
 
+@lru_cache(_REMEMBERED)
 def tag_of(entity_id: str) -> str:
     """Return the tag of an entity: the first 16 octets of SHA-256("keycast/tag/1" ‖ entity ID), in hex digits."""
     return hashlib.sha256(b"keycast/tag/1" + entity_id.encode()).hexdigest()[:TAG_LEN]
@@ -84,6 +87,7 @@ def is_presence(topic: str) -> bool:
     return topic.startswith(_PRESENCE)
 
 
+@lru_cache(_REMEMBERED)
 def tag_of_sender(topic: str) -> str | None:
     """Return the tag of the end that publishes at a topic of `up` or `presence`, None if it is neither.
 

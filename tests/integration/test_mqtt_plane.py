@@ -146,6 +146,27 @@ async def test_requests_that_overtake_each_other_are_all_taken(session):
     assert await asyncio.gather(*asked) == [b"\xa1\xa0%d" % number for number in range(8)]
 
 
+async def test_a_request_ends_with_its_endpoint_and_takes_the_answer_of_nobody_else(session):
+    await session.start(session.neighbour)
+    held = []
+    session.broker.lose = lambda where, payload: where == down(tag_of(HOME)) and not held.append(payload)
+    asked = asyncio.create_task(session.server.ask(HOME, b"\xa0down"))
+    await until(lambda: held)
+    token = aiocoap.Message.decode(held[0]).token
+    answer = aiocoap.Message(code=aiocoap.CHANGED, _mtype=1, _mid=7, _token=token, payload=b"forged")
+    session.broker.publish(up(tag_of(NEIGHBOUR)), answer.encode())
+    await asyncio.sleep(1)
+    assert not asked.done()
+    session.broker.publish(up(tag_of(HOME)), answer.encode())
+    with pytest.raises(PeerUnreachable, match="without protection"):
+        await asked
+    asked = asyncio.create_task(session.server.ask(HOME, b"\xa0down"))
+    await until(lambda: len(held) == 2)
+    await session.server.stop()
+    with pytest.raises(PeerUnreachable, match="closed"):
+        await asked
+
+
 # Whose topic it is
 
 
