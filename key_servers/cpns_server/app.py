@@ -128,8 +128,8 @@ class CpnsServer:
         self._recovery = Recovery(store, self._registry, self._membership, self._keys)
         self._store_watch = StoreWatch(store, self._recovery, self._entity_user_keys, self._alarms, clock, self.tell)
         self._reports = GatewayReports(store, self._registry, self._membership, self._keys, self._alarms, shards.holds)
-        self._requests = GatewayRequests(store, gateways, self._counters, clock, self._changed)
         served = ServedPns(store, shards.holds)
+        self._requests = GatewayRequests(served, gateways, self._counters, clock, self._changed)
         self._courier = DeliveryCourier(store, self._requests, self._alarms, served, clock)
         self._pne_courier = PneCourier(
             store, self._entity_user_keys, self._requests, self._alarms, served, self._counters, clock, self.tell

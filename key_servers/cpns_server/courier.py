@@ -63,7 +63,6 @@ class DeliveryCourier:
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
         for part in list(self._touched):
-            self._served.forget(part[1])
             for key, positions in self._store.positions(*part).items():
                 if key[0] not in self._served:
                     self._drop(key)
@@ -137,7 +136,7 @@ class DeliveryCourier:
         if pn_id not in self._served:
             self._drop(key)
             return
-        gateway = self._store.gateway_of(pn_id)
+        gateway = self._served.gateway_of(pn_id)
         positions = positions or self._store.positions(sg_id, pn_id).get(key)
         if positions is None:
             return

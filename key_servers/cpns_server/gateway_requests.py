@@ -11,7 +11,7 @@ from cpns.errors import CpnsError
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.delivery_queue import Accepted, Failed, Unsent
 from key_servers.cpns_server.places import Places, Request
-from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.shards.served_pns import ServedPns
 from key_servers.cpns_server.values import Moment, StoredGateway
 from key_servers.errors import ServerError
 
@@ -72,14 +72,14 @@ class GatewayRequests:
 
     def __init__(
         self,
-        store: ServerStore,
+        served: ServedPns,
         gateways: Gateways,
         counters: Counter[str],
         clock: Callable[[], Moment],
         answered: asyncio.Event,
     ) -> None:
         """Keep the parts. `answered` is set whenever requests went out or ended: `wake_at` may be sooner then."""
-        self._store = store
+        self._served = served
         self._gateways = gateways
         self._counters = counters
         self._clock = clock
@@ -154,7 +154,7 @@ class GatewayRequests:
         """Send what a request that has a place is about now, or when its PN GW can be reached (`is_ready`: it can)."""
         courier = self._couriers[request]
         try:
-            gateway = self._store.gateway_of(request[0])
+            gateway = self._served.gateway_of(request[0])
             ready = None if gateway is None or is_ready else self._gateways.ready(gateway.gateway_id)
             if ready is not None:
                 self._begin(request, self._hold(request, courier, ready))

@@ -265,7 +265,6 @@ class PneCourier:
     # Decisions
 
     def _look_at(self, sg_id: str, pn_id: str) -> None:
-        self._served.forget(pn_id)
         found = self._store.pne_positions(sg_id, pn_id)
         for key, (version, position) in found.items():
             if key[0] not in self._served:
@@ -290,7 +289,7 @@ class PneCourier:
         version, position = found
         lacking = version > position.version and self._entity_user_keys.of(pne_id) is None
         self._note_lack(key, lacking)
-        if lacking or self._store.gateway_of(pn_id) is None:  # it waits: it wants no more than it has
+        if lacking or self._served.gateway_of(pn_id) is None:  # it waits: it wants no more than it has
             version = position.version
         known = self._states.of(key)
         sent = known.on_its_way if known is not None and key in self._carried else None

@@ -184,16 +184,16 @@ async def test_a_store_that_cannot_be_read_is_one_line_and_the_deliveries_come_l
     house, gateways = many
     house.server.update_key(SG)
     house.server.work()  # a few have left, the others wait for their turn
-    gateway_of = ServerStore.gateway_of
+    positions = ServerStore.positions
 
-    def failing(store: ServerStore, pn_id: str) -> None:
+    def failing(store: ServerStore, *which: str) -> None:
         raise StoreFailed("The store failed: disk I/O error.", "Check the medium.")
 
-    monkeypatch.setattr(ServerStore, "gateway_of", failing)
+    monkeypatch.setattr(ServerStore, "positions", failing)
     await turns(200)
     (line,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "Deliveries wait" in line.getMessage() and line.exc_info is None
-    monkeypatch.setattr(ServerStore, "gateway_of", gateway_of)
+    monkeypatch.setattr(ServerStore, "positions", positions)
     await house.pass_time(2 * tuning.RETRY_MIN_S)
     assert {gateway.newest(SG) for gateway in gateways} == {2} and house.server.alarms() == ()
 

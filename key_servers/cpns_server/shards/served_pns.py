@@ -1,8 +1,9 @@
-"""The PNs that this process works for: those whose PN GW is in a shard that it holds."""
+"""Which PN GW serves a PN, and the PNs that this process works for: those whose PN GW is in a shard that it holds."""
 
 from collections.abc import Callable
 
 from key_servers.cpns_server.store import ServerStore
+from key_servers.cpns_server.values import StoredGateway
 from message_plane.links.mqtt_topics import shard_of
 
 
@@ -13,7 +14,8 @@ class ServedPns:
         """`holds` returns whether this process works for a shard now."""
         self._store = store
         self._holds = holds
-        self._gateway_ids: dict[str, str | None] = {}
+        self._touched = store.follow()
+        self._gateways: dict[str, StoredGateway | None] = {}
 
     def __contains__(self, pn_id: str) -> bool:
         """Return True if this process works for the PN. A PN without PN GW belongs to all. Raises StoreFailed."""
@@ -25,20 +27,23 @@ class ServedPns:
 
         A PN that is not known is looked at anew after that.
         """
-        gateway_id = self._gateway_ids.get(pn_id)
-        return gateway_id is None or not self._holds(shard_of(gateway_id))
+        gateway = self._gateways.get(pn_id)
+        return gateway is None or not self._holds(shard_of(gateway.gateway_id))
 
     def shard_of(self, pn_id: str) -> int | None:
         """Return the shard of the PN GW that serves a PN, None if none does. Raises StoreFailed."""
-        if pn_id not in self._gateway_ids:
-            gateway = self._store.gateway_of(pn_id)
-            self._gateway_ids[pn_id] = None if gateway is None else gateway.gateway_id
-        gateway_id = self._gateway_ids[pn_id]
-        return None if gateway_id is None else shard_of(gateway_id)
+        gateway = self.gateway_of(pn_id)
+        return None if gateway is None else shard_of(gateway.gateway_id)
 
-    def forget(self, pn_id: str) -> None:
-        """Look at a PN anew, as another PN GW may serve it now; "" stands for all."""
-        if pn_id:
-            self._gateway_ids.pop(pn_id, None)
-        else:
-            self._gateway_ids.clear()
+    def gateway_of(self, pn_id: str) -> StoredGateway | None:
+        """Return the PN GW that serves the PN now, None if none does. Raises StoreFailed."""
+        for part in list(self._touched):
+            sg_id, changed = part
+            if not changed and not sg_id:
+                self._gateways.clear()
+            elif not sg_id:  # what names a group is about its members and keys
+                self._gateways.pop(changed, None)
+            del self._touched[part]
+        if pn_id not in self._gateways:
+            self._gateways[pn_id] = self._store.gateway_of(pn_id)
+        return self._gateways[pn_id]
