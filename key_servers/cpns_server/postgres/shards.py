@@ -12,7 +12,7 @@ from message_plane import holder
 from message_plane.lease import Lease
 
 CHANNEL = "keycast_shards"
-"""Notified when shards have become free, or when the number of processes has changed."""
+"""Notified when shards were claimed or have become free, and when the number of processes has changed."""
 
 _FORGOTTEN_MS = 60_000
 _NOW = "(extract(epoch FROM now()) * 1000)::BIGINT"
@@ -58,11 +58,11 @@ class PostgresShards:
             connection.execute(_FORGET)
             ((living,),) = connection.execute(_LIVING).fetchall()
             connection.execute(_RENEW, (self._name,))
-            claimed = wanted(living)
-            if claimed:
-                connection.execute(_CLAIM, (self._name, claimed))
+            claimed = 0
+            if more := wanted(living):
+                claimed = connection.execute(_CLAIM, (self._name, more)).rowcount
             tokens = dict(connection.execute(_HELD, (self._name,)).fetchall())
-            if is_new:
+            if is_new or claimed:  # one that had them may still run, if the database's clock was set forward
                 _notify(connection)
         self._looked_for_gone = True
         return HeldShards(tokens, living)
