@@ -140,3 +140,23 @@ async def test_a_server_may_be_reached_by_udp_and_by_mqtt_at_once(tmp_path: Path
             version = server.update_key(SG)
             await until(lambda: home.version() == other.newest(SG) == version)
         await other.stop()
+
+
+@pytest.mark.req("SEC-27")
+async def test_a_server_that_has_lost_the_session_is_told_so_as_soon_as_it_is_back(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    operator, home = Operator(tmp_path / "server", [broker]), MqttHome(tmp_path / "home", "home", [broker])
+    async with contextlib.AsyncExitStack() as gateway:
+        async with operator.running() as server:
+            home.meet(server)
+            server.create_group(SG, open_to=[home.pn_id])
+            await gateway.enter_async_context(home.running())
+            await home.join("lamp.1")
+            await until(lambda: home.version() == server.show_group(SG).version > 1)
+            assert server._sessions is not None
+            await server._sessions.end_sessions()  # only the gateway has it now
+        async with operator.running() as server:
+            version = server.update_key(SG)
+            await until(lambda: home.version() == version)
+            assert server.counters()["handshakes_done"] == 1
