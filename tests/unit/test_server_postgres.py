@@ -8,11 +8,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cpns.errors import CpnsError
 from key_servers.cpns_server.database import Write
 from key_servers.cpns_server.databases import open_database
 from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
+from tests.unit.cpns_server_parts import House
 from tests.unit.server_databases import emptied, postgres_url
 
 __all__ = ["postgres_url"]
@@ -127,3 +129,15 @@ def test_two_processes_that_race_for_a_group_lose_nothing_and_make_no_version_tw
         thread.join()
     assert sorted(versions) == list(range(1, 51)) and first.count_pnes("pn.home") == 50
     first.close()
+
+
+async def test_a_name_that_postgresql_cannot_hold_is_a_name_that_is_not_there(url: str, tmp_path: Path) -> None:
+    house = await House.open(tmp_path, database_url=url)
+    house.gateway("home")
+    for refused in (house.server.create_group, house.server.delete_group, house.server.show_group):
+        with pytest.raises(CpnsError):
+            refused("li\0ght")
+    with pytest.raises(CpnsError):
+        house.server.admit_pne("la\0mp", "pn.home")
+    assert house.server._store.trouble == ""
+    await house.server.close()

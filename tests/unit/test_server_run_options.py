@@ -75,6 +75,7 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence(
 
 STATUS: dict[str, Any] = {
     "server_id": "cpns.example", "listen": ["mqtt:00"], "gateway_count": 2, "group_count": 1, "alarms": [],
+    "database": "SQLite", "shards": 64, "processes": 1,
     "brokers": [
         {"url": BROKER, "connected": True, "since": 1_700_000_000, "problem": ""},
         {"url": "mqtt://b:1", "connected": False, "since": 1_700_000_000, "problem": "it is not there."},

@@ -208,7 +208,7 @@ class PostgresServerDatabase:
 
     def rows(self, sql: str, *values: Value) -> list[Any]:
         """As `ServerDatabase.rows`."""
-        return self._run(schema.common(sql), values).fetchall()
+        return self._run(schema.common(sql), [_sought(value) for value in values]).fetchall()
 
     def write(self, sql: str, *values: Value) -> None:
         """As `ServerDatabase.write`."""
@@ -315,6 +315,11 @@ def _opened(url: str) -> PatientConnection:
         _close(connection)
         raise
     return connection
+
+
+def _sought(value: Value) -> Value:
+    """Return a value to look for: PostgreSQL has no NUL in texts, and no name has either of these two (`name_rule`)."""
+    return value.replace("\0", "\1") if isinstance(value, str) else value
 
 
 def _nothing() -> None:
