@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from message_plane import credentials
+from key_servers.cpns_server.shards.leases import LEASE_MS
+from message_plane import credentials, holder
 from message_plane.commit_queue import CommitQueue
 from message_plane.errors import LeaseLost, NameTaken, RegistrationRefused, StoreError
 from message_plane.identity import OwnIdentity
@@ -352,6 +353,26 @@ def test_each_new_holder_of_a_shard_has_a_higher_token(shared):
         shared.one._connection.execute("UPDATE shard SET expires = 0")
         tokens.append(shared._claimed(number).token)
     assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.req("SEC-23")
+def test_a_clock_of_the_database_that_was_set_back_keeps_no_shard_for_ever_and_takes_none_from_the_living(
+    shared, monkeypatch
+):
+    one, other = shared.tables
+    year = 365 * 86_400_000
+    for table in ("shard", "server_process"):
+        shared.one._connection.execute(f"UPDATE {table} SET expires = expires + {year}")
+    now = holder.boot_milliseconds()
+    for seconds in range(0, 60, 5):
+        monkeypatch.setattr(holder, "boot_milliseconds", lambda at=now + seconds * 1000: at)
+        if seconds < 30:  # the holder lives until then
+            assert len(one.round(lambda living: 0).tokens) == 64
+            shared.one._connection.execute(f"UPDATE shard SET expires = expires + {year}")  # it is set back once more
+        found = other.round(lambda living: 64)
+        assert len(found.tokens) == (64 if seconds > 25 + LEASE_MS // 1000 else 0), seconds
+    shared.one._connection.execute(f"UPDATE server_process SET expires = expires + {year}")
+    assert other.round(lambda living: 64).living == 1, "who is gone is not among the living"
 
 
 def test_four_claimants_at_once_get_each_shard_once(postgres_url):

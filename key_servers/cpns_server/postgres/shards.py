@@ -16,14 +16,14 @@ CHANNEL = "keycast_shards"
 
 _FORGOTTEN_MS = 60_000
 _NOW = "(extract(epoch FROM now()) * 1000)::BIGINT"
-_LIVING = f"SELECT count(*) FROM server_process WHERE expires > {_NOW}"
+_LIVING = f"SELECT count(*) FROM server_process WHERE expires > {_NOW} AND expires <= {_NOW} + {LEASE_MS}"
 _LIVE = (
     f"INSERT INTO server_process VALUES (%s, {_NOW} + {LEASE_MS}) ON CONFLICT (holder) DO UPDATE"
     " SET expires = excluded.expires RETURNING (xmax = 0)"
 )
 _FORGET = (
     "DELETE FROM server_process WHERE holder IN (SELECT holder FROM server_process"
-    f" WHERE expires < {_NOW} - {_FORGOTTEN_MS} FOR UPDATE SKIP LOCKED)"
+    f" WHERE abs(expires - {_NOW}) > {_FORGOTTEN_MS} FOR UPDATE SKIP LOCKED)"
 )
 _RENEW = f"UPDATE shard SET expires = {_NOW} + {LEASE_MS} WHERE holder = %s"
 # A row that another process claims now, or in which a transaction of its holder checks the token, is passed over.
@@ -32,6 +32,9 @@ _CLAIM = (
     f" (SELECT shard FROM shard WHERE holder IS NULL OR expires <= {_NOW}"
     " ORDER BY random() LIMIT %s FOR UPDATE SKIP LOCKED)"
 )
+# Leases that end later than any can: the database's clock was set back since they were renewed.
+_TOO_LATE = f"SELECT shard, expires FROM shard WHERE expires > {_NOW} + {LEASE_MS}"
+_END_LEASE = "UPDATE shard SET expires = 0 WHERE shard = %s AND expires = %s"
 _HELD = "SELECT shard, token FROM shard WHERE holder = %s"
 _FREE = "UPDATE shard SET holder = NULL, token = token + 1, expires = 0"  # nothing is written under the old token
 _RELEASE = f"{_FREE} WHERE holder = %s AND shard = %s AND token = %s"
@@ -48,6 +51,7 @@ class PostgresShards:
         self._name = name
         self._connection: PatientConnection | None = None
         self._looked_for_gone = False
+        self._too_late: dict[tuple[int, int], int] = {}  # (shard, end of its lease) -> when that was seen first
 
     def round(self, wanted: Callable[[int], int]) -> HeldShards:
         """As `ShardTable.round`."""
@@ -58,6 +62,7 @@ class PostgresShards:
             connection.execute(_FORGET)
             ((living,),) = connection.execute(_LIVING).fetchall()
             connection.execute(_RENEW, (self._name,))
+            self._end_those_too_late(connection)
             claimed = 0
             if more := wanted(living):
                 claimed = connection.execute(_CLAIM, (self._name, more)).rowcount
@@ -103,6 +108,15 @@ class PostgresShards:
         except BaseException:
             self.close()
             raise
+
+    def _end_those_too_late(self, connection: psycopg.Connection[Any]) -> None:
+        """End leases that a clock which was set back would keep for long, if nobody renews them for as long as any."""
+        now_ms = holder.boot_milliseconds()
+        found = connection.execute(_TOO_LATE).fetchall()
+        self._too_late = {each: self._too_late.get(each, now_ms) for each in found}
+        for each, seen_ms in self._too_late.items():
+            if now_ms - seen_ms > LEASE_MS:
+                connection.execute(_END_LEASE, each)
 
     def _free_those_that_are_gone(self, connection: psycopg.Connection[Any]) -> None:
         """Free the shards of processes that ran on this machine and have ended, without a wait for their leases."""

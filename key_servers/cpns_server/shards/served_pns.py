@@ -8,7 +8,7 @@ from message_plane.links.mqtt_topics import shard_of
 
 
 class ServedPns:
-    """Answers for each PN, many times for each change of a group, so it asks the store once for each PN."""
+    """Answers for each PN many times for each change of a group, so it asks the store once for all of them."""
 
     def __init__(self, store: ServerStore, holds: Callable[[int], bool]) -> None:
         """`holds` returns whether this process works for a shard now."""
@@ -40,7 +40,7 @@ class ServedPns:
         for part in list(self._touched):
             sg_id, changed = part
             if not changed and not sg_id:
-                self._gateways.clear()
+                self._gateways = {each.pn_id: each for each in self._store.gateways() if not each.blocked}
             elif not sg_id:  # what names a group is about its members and keys
                 self._gateways.pop(changed, None)
             del self._touched[part]
