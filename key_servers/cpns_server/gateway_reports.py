@@ -178,6 +178,6 @@ class GatewayReports:
             gateway.gateway_id,
             "",
             f"PN GW {gateway.gateway_id} holds {len(unknown)} Service Groups this Server has never made, the first is "
-            f"{unknown[0]}. If this Server runs on an old copy of its store, run keycast server restore.",
+            f"{unknown[0]!r}. If this Server runs on an old copy of its store, run keycast server restore.",
             now,
         )

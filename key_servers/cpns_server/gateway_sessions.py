@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cpns.errors import CpnsError, NotAllowed
+from cpns.errors import CpnsError, NotAllowed, TooMany
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.databases import SESSIONS_FILE
 from key_servers.cpns_server.entity_user_keys import EUK_LEN, EXPORTER_LABEL
@@ -20,6 +20,7 @@ from key_servers.cpns_server.gateway_requests import GatewaySilent, NotSent
 from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from key_servers.errors import ServerError, StoreFailed
 from message_plane import credentials, errors
+from message_plane.clock import monotonic
 from message_plane.cpns_resource import PATH, board_resource, uplink_resource
 from message_plane.credentials import ROLE_GATEWAY, ROLE_PNE, Credential
 from message_plane.endpoint import Endpoint, Peer
@@ -28,6 +29,7 @@ from message_plane.lease import Lease
 from message_plane.links.link import Link
 from message_plane.links.mqtt_topics import shard_of
 from message_plane.links.tunnel import TunnelLink
+from message_plane.rate import Buckets
 from message_plane.session_store import SessionStore
 from message_plane.vouched import Vouched
 
@@ -66,6 +68,7 @@ class GatewaySessions:
         self.identity = identity
         self.counters = counters
         self._open_store = open_store
+        self._rates = Buckets(*tuning.MESSAGES_PER_GATEWAY, tuning.GATEWAYS_COUNTED)
         self._tunnel = TunnelLink()
         self.carry = self._tunnel.carry
         self._sessions: SessionStore
@@ -80,6 +83,9 @@ class GatewaySessions:
         """Listen on `links`, and on `mqtt` if there are brokers. Raise the errors of `Endpoint.open`."""
 
         async def take(peer: Peer, message: bytes) -> bytes:
+            if not self._rates.take(peer.entity_id, monotonic()):
+                self.counters["messages_limited"] += 1
+                raise TooMany("too many messages; send the rest later")
             if not message:
                 handlers.alive(peer.entity_id)
                 return b""

@@ -11,7 +11,7 @@ from functools import partial
 import cpns.tuning
 from cpns import numbers
 from cpns.crypto.compare import equal
-from cpns.errors import CpnsError, NotAllowed, Unknown
+from cpns.errors import CpnsError, NotAllowed, TooMany, Unknown
 from key_servers.cpns_server import events, group_version, tuning
 from key_servers.cpns_server.store import ServerStore
 from key_servers.cpns_server.update_schedule import UpdateSchedule, stronger
@@ -39,6 +39,7 @@ class GroupKeyMaker:
         self._schedule = schedule
         self._tell = tell
         self._lost_windows = HourlyLimit(tuning.WINDOWS_PER_HOUR_MAX)
+        self._by_pn = HourlyLimit(tuning.UPDATES_PER_HOUR_MAX)
         self._changed_elsewhere = store.follow(elsewhere=True)
 
     def resume(self, now: Moment) -> None:
@@ -64,15 +65,20 @@ class GroupKeyMaker:
             self._store.after_commit(lambda: self._tell(events.KeyMade(sg_id, version, reason)))
         return version
 
-    def update_soon(self, sg_id: str, reason: int, now: Moment) -> None:
-        """Note inside the caller's transaction that an update is due; several notes make one update (SEC-19)."""
+    def update_soon(self, sg_id: str, reason: int, now: Moment, pn_id: str = "") -> None:
+        """Note inside the caller's transaction that an update is due; several notes make one update (SEC-19).
+
+        `pn_id`: the PN whose PN GW has caused it, "" for none. One that causes many makes the others' members work for
+        nothing, so its updates wait longer.
+        """
         with self._store.transaction():
             group = self._store.group(sg_id)
             if group is None or group.state is GroupState.DELETED:
                 raise Unknown(f"there is no Service Group {sg_id}")
+            is_slow = pn_id != "" and not self._has_room(pn_id, sg_id, now, takes=group.pending is None)
             group = replace(group, pending=stronger(reason, group.pending))
             self._store.put_group(group)
-            self.consider(group, now)
+            self.consider(group, now, is_slow=is_slow)
 
     def update_due(self, now: Moment) -> list[tuple[str, CpnsError | ServerError]]:
         """Make all keys that are due, and that no other process has made.
@@ -89,13 +95,16 @@ class GroupKeyMaker:
                 self._schedule.postpone(sg_id, now, tuning.UPDATE_RETRY_S)
         return failed
 
-    def newest(self, sg_id: str, now: Moment) -> StoredKey:
-        """Return the Group Key to hand out now. If its replacement is due, replace it first (SEC-06).
+    def newest(self, sg_id: str, now: Moment, pn_id: str = "") -> StoredKey:
+        """Return the Group Key to hand out now, for a member in the PN `pn_id`. If its replacement is due, replace it
+        first (SEC-06).
 
-        Raise the errors of `update`.
+        Raise the errors of `update`; TooMany also if that PN has caused too many updates: it gets the new key soon.
         """
         group = active(self._store.group(sg_id), sg_id)
         if group.pending is not None:
+            if pn_id and not self._has_room(pn_id, sg_id, now):
+                raise TooMany(f"the key of Service Group {sg_id} is about to be replaced; wait a minute")
             self.update(sg_id, group.pending, now)
         key = self._store.newest_key(sg_id)
         if key is None:
@@ -120,13 +129,21 @@ class GroupKeyMaker:
             if group is not None:
                 self.consider(group, now)
 
-    def consider(self, group: StoredGroup, now: Moment) -> None:
+    def consider(self, group: StoredGroup, now: Moment, *, is_slow: bool = False) -> None:
         """Tell the schedule about the group once the caller's transaction is on the medium, as it may be undone."""
-        self._store.after_commit(lambda: self._schedule.consider(group, now))
+        self._store.after_commit(lambda: self._schedule.consider(group, now, is_slow=is_slow))
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which `update_due` has something to do next, None if nothing is due."""
         return self._schedule.wake_at()
+
+    def _has_room(self, pn_id: str, sg_id: str, now: Moment, *, takes: bool = True) -> bool:
+        """Return True if the PN may cause an update at the usual pace, and count one once it is on the medium."""
+        key = (pn_id, sg_id)
+        has_room = self._by_pn.has_room(key, now.monotonic)
+        if has_room and takes:
+            self._store.after_commit(lambda: self._by_pn.take(key, now.monotonic))
+        return has_room
 
     def _look_elsewhere(self, now: Moment) -> None:
         """Take up the updates that other processes noted, in case they do not come to it."""

@@ -66,7 +66,7 @@ class MembershipChanges:
                     group, gateway.pn_id, pne_id, now, again=member is not None and member.state is MemberState.LEFT
                 )
                 if group.rekey_on_join:
-                    self._keys.update_soon(sg_id, numbers.REASON_JOIN, now)
+                    self._keys.update_soon(sg_id, numbers.REASON_JOIN, now, gateway.pn_id)
             return self.joined(sg_id, gateway.pn_id)
 
     def joined(self, sg_id: str, pn_id: str) -> JoinResult:
@@ -89,7 +89,7 @@ class MembershipChanges:
             if member is None or member.state is MemberState.PERMITTED:
                 raise NotMember(f"board {pne_id} is no member of Service Group {sg_id}")
             if member.state is MemberState.MEMBER:
-                self._end(group, pne_id, MemberState.LEFT, now)
+                self._end(group, pne_id, MemberState.LEFT, now, by_pn=gateway.pn_id)
             return self._store.revision(sg_id, gateway.pn_id)
 
     def expel(self, sg_id: str, pne_id: str, now: Moment) -> None:
@@ -143,12 +143,12 @@ class MembershipChanges:
         """
         pn_id = self._store.pn_of(pne_id)
         if pn_id == gateway.pn_id or (pn_id is None and gateway.is_open):
-            self.retire(pne_id, now)
+            self.retire(pne_id, now, by_pn=gateway.pn_id)
 
-    def retire(self, pne_id: str, now: Moment) -> None:
+    def retire(self, pne_id: str, now: Moment, by_pn: str = "") -> None:
         """End memberships, permissions and ownerships of a name, so that the next board of that name has none.
 
-        The name stays expelled where it was, and bound to its PN.
+        The name stays expelled where it was, and bound to its PN. `by_pn`: the PN whose PN GW wishes it, "" for none.
         """
         with self._store.transaction():
             for group in self._store.groups():
@@ -156,7 +156,7 @@ class MembershipChanges:
                 if member is not None and member.state is MemberState.PERMITTED:
                     self._store.set_member(group.sg_id, pne_id, MemberState.LEFT, now.unix)
                 elif member is not None and member.state is MemberState.MEMBER:
-                    self._end(group, pne_id, MemberState.LEFT, now)
+                    self._end(group, pne_id, MemberState.LEFT, now, by_pn)
                 if group.owner == pne_id:
                     present = self._store.group(group.sg_id) or group
                     self._store.put_group(replace(present, owner=""))
@@ -189,9 +189,9 @@ class MembershipChanges:
         if again:
             self._store.after_commit(lambda: self._rejoins.take((pne_id,), now.monotonic))
 
-    def _end(self, group: StoredGroup, pne_id: str, state: MemberState, now: Moment) -> None:
+    def _end(self, group: StoredGroup, pne_id: str, state: MemberState, now: Moment, by_pn: str = "") -> None:
         pn_id = self._store.pn_of(pne_id)
         self._store.set_member(group.sg_id, pne_id, state, now.unix)
         if pn_id is not None:
             self.raise_revision(group.sg_id, pn_id)
-        self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now)
+        self._keys.update_soon(group.sg_id, numbers.REASON_LEAVE, now, by_pn)

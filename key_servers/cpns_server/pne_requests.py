@@ -90,7 +90,7 @@ class PneRequests:
             raise NotAllowed(f"the PN GW delivers the keys of Service Group {sg_id}")
         if not self._pulls.has_room((pne_id,), now.monotonic):
             raise TooMany(f"board {pne_id} has pulled {tuning.PNE_PULLS_PER_HOUR_MAX} times within an hour")
-        key = self._keys.newest(sg_id, now)
+        key = self._keys.newest(sg_id, now, self._store.pn_of(pne_id) or "")
         self._keys.windows_lost(key, fields.get(m.WINDOWS_LOST), now)
         self._store.after_commit(lambda: self._pulls.take((pne_id,), now.monotonic))
         if fields[m.VERSION] < key.version:

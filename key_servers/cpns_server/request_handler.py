@@ -5,6 +5,7 @@ comes here: members and keys are changed over the session only.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 Carry = Callable[[str, str, bytes], Awaitable[bytes | None]]
 """PN GW ID, PNE ID, datagram of that PNE -> the datagram in answer, None if there is none; may raise TooMany."""
+
+_LINK = re.compile("[a-z0-9-]*")  # it is shown to people; later releases may have other links
 
 _TRUST = {n.TRUST_GATEWAY: GroupTrust.GATEWAY, n.TRUST_END_TO_END: GroupTrust.END_TO_END}
 
@@ -178,7 +181,7 @@ class RequestHandler:
         if end_to_end and m.PNE_ID in fields:
             self._registry.must_be_bound([fields[m.PNE_ID]], gateway.pn_id)
             return self._pne_requests.pull(fields[m.PNE_ID], fields, now)
-        key = self._keys.newest(sg_id, now)
+        key = self._keys.newest(sg_id, now, gateway.pn_id)
         answer: Fields = {m.SG_ID: sg_id, m.VERSION: key.version, m.TIME: now.unix}
         if end_to_end:
             return answer
@@ -228,6 +231,8 @@ def _joined(gateway: StoredGateway, fields: Fields, joined: JoinResult, now: Mom
 def _reports(fields: Fields) -> list[MemberReport]:
     """Return what a delivery report says of each PNE. PN GWs of before have lists of names only (m.DELIVERY)."""
     told = {pne_id: (link or "", tries, time or 0) for pne_id, link, tries, time in fields.get(m.DELIVERY, [])}
+    if not all(_LINK.fullmatch(link) for link, _, _ in told.values()):
+        raise MalformedMessage("a link is a word of lower-case letters, digits and hyphens")
     lists = (("confirmed", m.CONFIRMED), ("unreachable", m.UNREACHABLE), ("excluded", m.EXCLUDED))
     reports = [
         MemberReport(pne_id, outcome, *told.pop(pne_id, ("", 0, 0)))

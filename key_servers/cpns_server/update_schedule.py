@@ -1,6 +1,7 @@
 """When Group Keys are updated: soon after joins and leaves, and periodically. Pure; `now` is monotonic, in seconds."""
 
 from cpns import numbers
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.values import GroupState, Moment, StoredGroup
 
 # Of two reasons for one update the one is told on which members must act faster (SEC-05).
@@ -27,22 +28,25 @@ class UpdateSchedule:
     def __init__(self, batching_s: float) -> None:
         self._batching_s = batching_s
         self._pending: dict[str, float] = {}
+        self._slow: set[str] = set()  # SG IDs of those that a quicker note makes sooner
         self._periodic: dict[str, tuple[int, int, float]] = {}  # SG ID: (version, period, when it ends)
 
-    def consider(self, group: StoredGroup, now: Moment, late_s: float = 0.0) -> None:
+    def consider(self, group: StoredGroup, now: Moment, late_s: float = 0.0, *, is_slow: bool = False) -> None:
         """Note the state of a group in the store after it changed.
 
-        Another process makes the update that this has made necessary, unless it has not `late_s` after it is due.
+        Another process makes the update that this has made necessary, unless it has not `late_s` after it is due. With
+        `is_slow` it waits for BATCHING_MAX_S, unless another change makes it necessary sooner.
         """
         last = self._periodic.pop(group.sg_id, None)
         if group.state is not GroupState.ACTIVE:
-            self._pending.pop(group.sg_id, None)
+            self._made(group.sg_id)
             return
         if group.pending is None:
-            self._pending.pop(group.sg_id, None)
+            self._made(group.sg_id)
         else:
             batching_s = self._batching_s if group.batching_s is None else group.batching_s
-            self._pending.setdefault(group.sg_id, now.monotonic + batching_s + late_s)
+            at = now.monotonic + (tuning.BATCHING_MAX_S if is_slow else batching_s) + late_s
+            self._note(group.sg_id, at, is_slow)
         if last is not None and last[:2] == (group.version, group.period_s):
             self._periodic[group.sg_id] = (
                 last  # the same key, so the time that was computed for it holds, whatever the wall clock says meanwhile
@@ -79,6 +83,19 @@ class UpdateSchedule:
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which the next update is due, None if there is none."""
         return min([*self._pending.values(), *(ends for _, _, ends in self._periodic.values())], default=None)
+
+    def _note(self, sg_id: str, at: float, is_slow: bool) -> None:
+        if sg_id in self._slow and not is_slow:
+            self._slow.discard(sg_id)
+            self._pending[sg_id] = min(self._pending[sg_id], at)
+        elif sg_id not in self._pending:
+            self._pending[sg_id] = at
+            if is_slow:
+                self._slow.add(sg_id)
+
+    def _made(self, sg_id: str) -> None:
+        self._pending.pop(sg_id, None)
+        self._slow.discard(sg_id)
 
 
 def _age_s(group: StoredGroup, now: Moment) -> int:

@@ -14,7 +14,7 @@ from cpns import tuning as limits
 from cpns.errors import MalformedMessage, NotAllowed
 from key_servers.cpns_server import tuning
 from key_servers.cpns_server.values import GroupView
-from tests.unit.cpns_server_parts import House, error_of, succeeded
+from tests.unit.cpns_server_parts import House, PnGw, error_of, succeeded
 
 FOR_SERVER = {
     n.JOIN_REQUEST,
@@ -185,3 +185,132 @@ async def test_a_pn_gw_registered_for_xml_is_served_in_xml(house: House) -> None
     assert codes == [n.INVENTORY_UPDATE_REQUEST, n.GROUP_KEY_DELIVERY_REQUEST]
     (delivery,) = house.server.show_group("kitchen").deliveries
     assert delivery.state == "settled" and delivery.accepted_version == 1
+
+
+# One PN GW must not make the members of all others work for nothing
+
+
+async def of_two(house: House) -> tuple[PnGw, PnGw]:
+    """A group with a board of the home, and one of a neighbour, who is hostile."""
+    home, neighbour = house.gateway("home"), house.gateway("neighbour")
+    house.server.create_group("street", open_to=["pn.home", "pn.neighbour"])
+    for gateway in (home, neighbour):
+        assert succeeded(await house.join(gateway, f"lamp.{gateway.pn_id}", "street"))
+    await house.pass_time(5)
+    return home, neighbour
+
+
+@pytest.mark.req("SEC-19")
+async def test_a_pn_gw_with_many_names_makes_few_keys_an_hour_and_the_others_pace_stays(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, neighbour = await of_two(house)
+    monkeypatch.setattr(house.server._keys._by_pn, "_most", 10)
+    began = house.clock.moment.monotonic
+    before = home.newest("street")
+    number = 0
+    while house.clock.moment.monotonic < began + 600:
+        number += 1
+        assert succeeded(await house.join(neighbour, f"made-up-{number}", "street"))
+        assert succeeded(await house.leave(neighbour, f"made-up-{number}", "street"))
+        await house.pass_time(6)
+    made = home.newest("street") - before
+    assert 10 < made <= 10 + 600 / tuning.BATCHING_MAX_S + 1
+    await house.pass_time(tuning.BATCHING_MAX_S + 1)
+    before = home.newest("street")
+    assert succeeded(await house.join(neighbour, "one-more", "street"))
+    assert succeeded(await house.leave(neighbour, "one-more", "street"))
+    await house.pass_time(tuning.BATCHING_S + 1)
+    assert home.newest("street") == before, "that waits"
+    assert succeeded(await house.leave(home, "lamp.pn.home", "street"))
+    await house.pass_time(tuning.BATCHING_S + 1)
+    assert neighbour.newest("street") == before + 1, "a leave of another PN does not (SEC-05)"
+
+
+@pytest.mark.req("SEC-05")
+async def test_the_leaves_of_a_pn_gw_that_causes_many_updates_take_effect_within_a_minute(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, neighbour = await of_two(house)
+    monkeypatch.setattr(house.server._keys._by_pn, "_most", 0)
+    before = house.server.show_group("street").version
+    assert succeeded(await house.leave(neighbour, "lamp.pn.neighbour", "street"))
+    await house.pass_time(tuning.BATCHING_S + 1)
+    assert house.server.show_group("street").version == before
+    await house.pass_time(tuning.BATCHING_MAX_S)
+    assert house.server.show_group("street").version == before + 1
+
+
+@pytest.mark.req("SEC-19")
+async def test_pulls_do_not_hurry_the_updates_that_a_pn_gw_causes(house: House) -> None:
+    home, neighbour = await of_two(house)
+    before = home.newest("street")
+    refused = 0
+    for number in range(200):
+        assert succeeded(await house.join(neighbour, f"made-up-{number}", "street"))
+        assert succeeded(await house.leave(neighbour, f"made-up-{number}", "street"))
+        refused += not succeeded(await house.pull(neighbour, "street"))
+    await house.work()
+    assert home.newest("street") - before <= tuning.UPDATES_PER_HOUR_MAX and refused > 100
+    assert succeeded(await house.pull(home, "street")), "a pull of another PN gets the new key at once (SEC-06)"
+
+
+def retired(pne_id: str) -> dict[int, Any]:
+    return {m.PNE_ID: pne_id, m.PN_ID: "pn.neighbour"}
+
+
+async def test_a_pn_gw_that_retires_its_names_makes_few_keys_too(house: House) -> None:
+    home, neighbour = await of_two(house)
+    before = home.newest("street")
+    for number in range(200):
+        assert succeeded(await house.join(neighbour, f"made-up-{number}", "street"))
+        assert succeeded(await house.ask(neighbour, n.RETIREMENT_REQUEST, retired(f"made-up-{number}")))
+        await house.pull(neighbour, "street")
+    await house.work()
+    assert home.newest("street") - before <= tuning.UPDATES_PER_HOUR_MAX
+
+
+async def test_version_lists_that_contradict_each_other_make_few_keys(house: House) -> None:
+    home, neighbour = await of_two(house)
+    before = home.newest("street")
+    began = house.clock.moment.monotonic
+    while house.clock.moment.monotonic < began + 600:
+        newest = house.server.show_group("street").version
+        for version in (newest, 1, 0, newest + 1, 0xFFFFFFFF):
+            assert succeeded(await house.list_versions(neighbour, (version, "street")))
+        assert succeeded(await house.list_versions(neighbour))
+        await house.pass_time(3)
+    assert home.newest("street") - before <= tuning.LOSSES_PER_HOUR_MAX
+    assert len(house.server.alarms()) <= 4
+
+
+@pytest.mark.parametrize(
+    ("link", "is_taken"),
+    [("wifi", True), ("later-1", True), ("x" * 16, True), ("\u202egnihton", False), ("../../etc", False), ("a b", False)],
+)
+async def test_what_a_delivery_report_says_is_about_boards_of_its_own_pn(
+    house: House, link: str, is_taken: bool
+) -> None:
+    _, neighbour = await of_two(house)
+    version = house.server.show_group("street").version
+    fields = {
+        m.SG_ID: "street",
+        m.VERSION: version,
+        m.CONFIRMED: ["lamp.pn.neighbour"],
+        m.DELIVERY: [("lamp.pn.neighbour", link, 0xFFFFFFFF, 0xFFFFFFFF)] * 3,
+    }
+    before = state(house), house.server.members("street")
+    if not is_taken:
+        assert not succeeded(await house.ask(neighbour, n.DELIVERY_REPORT_REQUEST, fields))
+    for wrong in (
+        {m.CONFIRMED: ["lamp.pn.home"], m.DELIVERY: [("lamp.pn.home", "wifi", 1, 1)]},
+        {m.DELIVERY: [("nobody", "wifi", 1, 1)]},
+        {m.VERSION: version + 1},
+        {m.SG_ID: "no such group"},
+    ):
+        assert not succeeded(await house.ask(neighbour, n.DELIVERY_REPORT_REQUEST, {**fields, **wrong}))
+    assert (state(house), house.server.members("street")) == before
+    if is_taken:
+        assert succeeded(await house.ask(neighbour, n.DELIVERY_REPORT_REQUEST, fields))
+        others = [each for each in house.server.members("street") if each.pne_id != "lamp.pn.neighbour"]
+        assert others == [each for each in before[1] if each.pne_id != "lamp.pn.neighbour"]
