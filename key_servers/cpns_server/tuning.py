@@ -37,7 +37,7 @@ SETTLE_S = 0.05  # deliveries begin this long after a change, so that the answer
 LOOK_AT_LEAST_EVERY_S = 30.0  # the background looks around even if nobody calls
 
 # What one PN may cost (SEC-19)
-MESSAGES_PER_GATEWAY = (100.0, 4000)  # of a PN GW: per second, each may be a synced commit; and burst, after a power cut
+MESSAGES_PER_GATEWAY = (100.0, 4000)  # of a PN GW: per second, as each may be a synced commit; burst, after a failure
 GATEWAYS_COUNTED = 1 << 17  # whose messages are counted
 UPDATES_PER_HOUR_MAX = 60  # of a Service Group at the usual pace because of one PN; then each waits BATCHING_MAX_S
 PNES_PER_PN_MAX = 4096  # bound to it, present or long gone
