@@ -14,9 +14,9 @@ from message_plane.commit_queue import CommitQueue
 from message_plane.credentials import Credential
 from message_plane.edhoc import C_I_LEN, export
 from message_plane.errors import (
-    HandshakeFailed,
     LeaseLost,
     NoSession,
+    NotRegistered,
     PeerUnreachable,
     PlaneError,
     StoreError,
@@ -386,7 +386,7 @@ class Endpoint:
     async def _shake_hands(self, entity_id: str) -> None:
         peer = self._store.credential(entity_id)
         if peer is None:
-            raise HandshakeFailed(f"{entity_id!r} is not registered: register its credential first")
+            raise NotRegistered(f"{entity_id!r} is not registered: register its credential first")
         address = await self._exchanges.links.find(self._homes[entity_id])
         c_i = self._sessions.unused_id(C_I_LEN)
         try:

@@ -68,6 +68,14 @@ class HandshakeFailed(PlaneError):
     """EDHOC with this peer has ended without a session: wrong credential, wrong role, or a malformed message."""
 
 
+class NotRegistered(HandshakeFailed):
+    """This end has no credential of the peer, so no handshake was begun."""
+
+
+class HandshakeRefused(HandshakeFailed):
+    """The peer has ended the handshake: as a rule it does not know this end, or has another credential of it."""
+
+
 class PeerRefused(PlaneError):
     """The peer has verified the request and has answered with an error.
 

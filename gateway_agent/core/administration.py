@@ -169,6 +169,11 @@ class Administration:
         """Seconds since the CPNS Server has answered a version list, None for never since the start."""
         return self._silence.age_s
 
+    @property
+    def server_problem(self) -> str:
+        """Why the CPNS Server does not answer now, "" if nothing is known to be wrong."""
+        return self._silence.why
+
     def set_alarm(self, kind: str, text: str) -> None:
         """Raise an alarm whose cause was found outside of the core; an empty `text` ends it."""
         if text:

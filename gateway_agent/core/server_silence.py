@@ -57,6 +57,11 @@ class ServerSilence:
         """Seconds since the last answer, None for none since the start."""
         return self._clock.monotonic() - self._answered_at if self._heard else None
 
+    @property
+    def why(self) -> str:
+        """Why the Server does not answer now, "" if nothing is known to be wrong."""
+        return self._why
+
     def refuse_if_stale(self) -> None:
         """Raise Stale while this PN GW gives out no key."""
         if self._stale:
@@ -72,7 +77,7 @@ class ServerSilence:
             self._resume()
 
     def failed(self, why: str) -> None:
-        """Note why the Server has not answered, for the text of the alarm."""
+        """Note why the Server has not answered, for people."""
         self._why = why
 
     def check(self) -> None:

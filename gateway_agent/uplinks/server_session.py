@@ -10,7 +10,7 @@ from gateway_agent.core.ports import NoAnswer, NotUnderstood
 from gateway_agent.uplinks.keep_alive import KeepAlive
 from message_plane.cpns_resource import PATH
 from message_plane.endpoint import Endpoint
-from message_plane.errors import PeerRefused, PlaneError
+from message_plane.errors import HandshakeRefused, NotRegistered, PeerRefused, PlaneError
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt_brokers import BrokerState
@@ -60,6 +60,16 @@ class ServerSession:
             return await self._endpoint.request(self._server_id, message, resource=PATH, timeout_s=_ANSWER_S)
         except PeerRefused as error:
             raise (NotUnderstood if error.code == _MALFORMED else NoAnswer)(str(error)) from None
+        except NotRegistered:
+            raise NoAnswer(
+                f"the credential of {self._server_id} is not here yet: keycast gateway trust-server CREDENTIAL, with "
+                "what keycast server credential prints at the Server"
+            ) from None
+        except HandshakeRefused:
+            raise NoAnswer(
+                f"{self._server_id} does not know this gateway, or has another key of it: keycast server add-gateway "
+                "there, with what keycast gateway credential prints here"
+            ) from None
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
 

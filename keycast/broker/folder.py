@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from cpns import name_rule
 from key_servers.errors import NotPossible, SecretFileUnusable, ServerError
 from key_servers.https.tls import alternative_names
+from key_servers.known_names import nearest
 from keycast.broker import mosquitto
 from keycast.broker import register as registers
 from keycast.broker.authority import CertificateAuthority, Issued
@@ -54,10 +55,15 @@ class WantedFiles:
 
 @dataclass
 class Change:
-    """The register after a call, and what the call has made: entity IDs of PN GWs, names of folders below."""
+    """The register after a call, and what the call has done.
+
+    `made`: entity IDs of PN GWs, names of folders below. `changed`: names of files below that the brokers may have
+    already, and that are others now.
+    """
 
     register: Register
     made: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
 
 def bring_up(folder: Path, wanted: WantedFiles, now: datetime.datetime) -> Change:
@@ -186,7 +192,9 @@ class _Writing:
     def _revoke(self, gateway_id: str) -> GatewayEntry:
         entry = next((each for each in self._register.gateways if each.gateway_id == gateway_id), None)
         if entry is None:
-            raise NotPossible(f"{gateway_id} has no certificate from here.", "Those that have are in register.json.")
+            known = [each.gateway_id for each in self._register.gateways]
+            step = nearest(gateway_id, known) or "Those that have are in register.json."
+            raise NotPossible(f"{gateway_id} has no certificate from here.", step)
         if entry.revoked_at is None:
             entry.revoked_at = int(self._now.timestamp())
             if entry.serial:
@@ -244,6 +252,8 @@ class _Writing:
             if self._is_due(name, text):
                 path = self._folder / name
                 folders.make(path.parent / mosquitto.DATA, SecretFileUnusable)
+                if name in self._register.written:
+                    self._change.changed.append(name)
                 _write(path, text.encode())
                 self._register.written[name] = _digest(text.encode())
 
@@ -257,6 +267,8 @@ class _Writing:
             revoked = {int(serial, 16): at for serial, at in self._register.revoked.items()}
             octets = authority.revocations(revoked, self._now)
             for path in paths:
+                if os.path.lexists(path):
+                    self._change.changed.append(str(path.relative_to(self._folder)))
                 _write(path, octets)
 
 

@@ -14,6 +14,7 @@ from keycast.terminal.options import answer, console, folder, refuse, sentences
 from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:
+    from keycast.broker.folder import Change
     from keycast.broker.register import Register
 
 FilesArgument = Annotated[Path, typer.Argument(parser=folder, metavar="FOLDER", help="New or existing folder.")]
@@ -76,11 +77,23 @@ def broker_files(
     facts = _facts(path, change.register)
     new = [each for each in change.register.brokers if f"{BROKERS}/{each.folder}" in change.made]
     answer(
-        facts | {"made": change.made},
-        *([f"New: {', '.join(change.made)}" if change.made else "Nothing new."]),
+        facts | {"made": change.made, "changed": change.changed},
+        *_done(change, revoke or []),
         lambda: _show(facts),
         *(f"Start {each.url} with its files in {each.at}; then: {_trial(each.url, path, facts)}" for each in new),
     )
+
+
+def _done(change: "Change", revoked: list[str]) -> list[str]:
+    """Return in lines what a call has made, and what of it a broker that runs must be brought."""
+    new = [each for each in change.made if each not in revoked]
+    ended = [each for each in change.made if each in revoked]
+    lines = [f"New: {', '.join(new)}"] if new else []
+    lines += [f"Revoked: {', '.join(ended)}"] if ended else []
+    if change.changed:
+        how = "restart" if any(each.endswith("mosquitto.conf") for each in change.changed) else "reload"
+        lines.append(f"Changed: {', '.join(change.changed)}. Copy each to its broker, and {how} that.")
+    return lines or ["Nothing new."]
 
 
 def _trial(url: str, path: Path, facts: dict[str, Any]) -> str:

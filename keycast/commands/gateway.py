@@ -77,7 +77,9 @@ def init(
 ) -> None:
     """Write a configuration file to start from.
 
-    Example: keycast gateway init
+    With --broker the CPNS Server is elsewhere, and is reached over MQTT; docs/operators.md shows the way.
+
+    Examples: keycast gateway init, keycast gateway init --broker mqtts://mqtt.example.org --broker-files gw.home
     """
     from gateway_agent.config.load import parse, toml_text
     from private_store import files
@@ -96,7 +98,8 @@ def init(
             refuse("the files are for a broker: name it with --broker", "not-allowed")
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())
-    answer({"file": str(path)}, f"{path} is written. Next: keycast gateway run -c {path}")
+    step = "trust-server CREDENTIAL" if broker else "run"
+    answer({"file": str(path)}, f"{path} is written. Next: keycast gateway {step} -c {path}")
 
 
 def _mqtt(server: str, brokers: list[str], files: Path | None) -> str:
@@ -127,12 +130,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     answer(
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
         | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)}
-        | {"brokers": [asdict(each) for each in found.brokers]},
+        | {"brokers": [asdict(each) for each in found.brokers], "server_problem": found.server_problem},
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         *([] if found.radio is None else [_adverts(found.radio)]),
         *[_broker(each) for each in found.brokers],
         f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
+        *([found.server_problem] if found.server_problem else []),
         f"{config} is right{runs}.",
     )
 

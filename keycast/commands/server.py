@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway_agent.control import ControlSocket
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
+    from key_servers.cpns_server.values import BrokerStatus
     from key_servers.https.listening import Listening
     from message_plane.links.mqtt_section import MqttSection
 
@@ -58,7 +60,8 @@ def run(
     listen: Annotated[
         list[str] | None,
         typer.Option(
-            help="IP address to listen on for UDP; may be repeated; default: 0.0.0.0, all of them, with --broker none."
+            help="IP address to listen on for UDP; may be repeated. Default: 0.0.0.0, which is all of them; none with "
+            "--broker."
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
@@ -98,7 +101,9 @@ def run(
     """Run the Server until it is interrupted.
 
     With a URL postgresql://... in KEYCAST_SERVER_DATABASE its store is there, else in the state folder.
-    Example: keycast server run --state server-state
+
+    Examples: keycast server run --state server-state, keycast server run --broker mqtts://mqtt.example.org
+    --broker-files broker-files/server --rest 0.0.0.0:8445 --rest-files server-rest
     """
     from keycast.services.rest_listening import rest_listening
 
@@ -117,10 +122,15 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
     """Return the settings of the brokers. Raise ServerError for what cannot be used."""
     from key_servers.errors import ServerError
     from keycast.services.server_config import checked
-    from message_plane.links.mqtt_section import MqttSection
+    from message_plane.links.mqtt_section import MqttSection, broker_of
 
     if (files or password) and not brokers:
         raise ServerError("No broker is named.", "Name one: --broker mqtts://broker.example:8883")
+    for url in brokers:
+        try:
+            broker_of(url)
+        except ValueError as error:
+            raise ServerError(f"{url!a} is not {error}.") from None
     named = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
     paths = {} if files is None else {what: files / name for what, name in named.items()}
     if password is not None:
@@ -156,17 +166,23 @@ async def _serve(
         server.start()
         await control.open()
         async with rest_open(server, rest) as urls:
-            udp = [f"{', '.join(settings.listen)}, UDP port {settings.port}"] if settings.listen else []
             ready(
                 {"server_id": settings.id, "listen": settings.listen, "port": settings.port, "urls": urls}
                 | {"brokers": [asdict(each) for each in server.status().brokers]},
-                f"{settings.id} listens on {' and on '.join([*udp, *settings.mqtt.brokers])}"
+                f"{settings.id} {_reached(settings, server.status().brokers)}"
                 + "".join(f"; REST: {url}" for url in urls),
             )
             await interrupted(server.failed)
     finally:
         await control.close()
         await server.close()
+
+
+def _reached(settings: "ServerConfig", brokers: "Sequence[BrokerStatus]") -> str:
+    """Return by what PN GWs reach the Server."""
+    udp = [f"listens on {', '.join(settings.listen)}, UDP port {settings.port}"] if settings.listen else []
+    over = [each.url if each.connected else f"{each.url} (not connected yet)" for each in brokers]
+    return " and ".join([*udp, *([f"is reached over {', '.join(over)}"] if over else [])])
 
 
 @app.command("status")

@@ -33,7 +33,8 @@ def show_brokers(brokers: list[dict[str, Any]]) -> None:
         if each["connected"]:
             console.print(f"broker {each['url']}: connected {since}")
         elif each["problem"]:
-            console.print(f"broker {each['url']}: not connected {since}: {each['problem']}")
+            problem = each["problem"].replace(f"the broker {each['url']} ", "it ", 1)
+            console.print(f"broker {each['url']}: not connected {since}: {problem}")
         else:
             console.print(f"broker {each['url']}: not connected, not needed now")
 
@@ -67,7 +68,8 @@ def _uplink(state: dict[str, Any]) -> str:
     if state["uplink"] == "embedded":
         return "the CPNS Server is in it"
     heard = "has not answered yet" if state["server_age_s"] is None else f"answered {ago(state['server_age_s'])}"
-    return f"the CPNS Server (uplink {state['uplink']}) {heard}"
+    problem = f" ({state['server_problem']})" if state["server_problem"] else ""
+    return f"the CPNS Server (uplink {state['uplink']}) {heard}{problem}"
 
 
 def _show(state: dict[str, Any]) -> None:

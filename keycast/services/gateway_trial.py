@@ -22,6 +22,7 @@ from gateway_agent.uplinks.by_kind import try_brokers
 from key_servers.errors import ServerError
 from keycast.copies import state_copies
 from keycast.services.home import open_home
+from message_plane.credentials import ROLE_SERVER
 from message_plane.errors import PlaneError, PortInUse
 from message_plane.links.udp import bound
 from message_plane.port_holder import holders
@@ -47,7 +48,8 @@ class Trial:
     """The result of `trial`. `pid` is the process that runs with this configuration already, None if none does.
 
     Each of `networks` has interface, address, broadcast and problem, each of `left_out` interface, address and reason.
-    `addresses` are those that boards are told. `radio`: the sender of adverts, None without `[ble]`.
+    `addresses` are those that boards are told. `radio`: the sender of adverts, None without `[ble]`. `server_problem`:
+    why the gateway cannot make a session with its CPNS Server elsewhere, with the next step, "" for nothing.
     """
 
     pid: int | None
@@ -56,6 +58,7 @@ class Trial:
     addresses: list[str] = field(default_factory=list)
     brokers: list[BrokerHere] = field(default_factory=list)
     radio: Radio | None = None
+    server_problem: str = ""
 
 
 async def trial(config: GatewayConfig) -> Trial:
@@ -82,15 +85,18 @@ async def trial(config: GatewayConfig) -> Trial:
         radios = [Radio(**each) for each in await asyncio.to_thread(ask, state, "radios")]
         status = await asyncio.to_thread(ask, state, "status")
         found.brokers = [BrokerHere(each["url"], each["connected"], each["problem"]) for each in status["brokers"]]
+        found.server_problem = status["server_problem"]
     elif state.is_dir() and any(state.iterdir()):
         async with open_home(config, kind=_WithoutUplink) as home:
             radios = home.app.radios()
+            found.server_problem = _server_problem(home.app)
     else:
         with _folder_for_a_moment(state) as folder:
             gateway = config.gateway.model_copy(update={"state_dir": folder})
             moved = config.model_copy(update={"gateway": gateway})
             async with open_home(moved, kind=_WithoutUplink) as home:
                 radios = home.app.radios()
+                found.server_problem = _server_problem(home.app)
     if found.pid is None:
         tried = await try_brokers(config.uplink, config.gateway.id)
         found.brokers = [BrokerHere(each.url, not each.problem, each.problem, each.server_is_there) for each in tried]
@@ -113,6 +119,19 @@ class _NoUplink:
     async def request(self, message: bytes) -> bytes:
         """Raise NoAnswer."""
         raise NoAnswer("this is a trial")
+
+
+def _server_problem(app: GatewayApp) -> str:
+    """Return what hinders a session with the CPNS Server elsewhere here, "" for nothing."""
+    wanted = app.config.uplink
+    if wanted.kind == "embedded" or app.credentials.credential(wanted.server_id) is not None:
+        return ""
+    others = [each.entity_id for each in app.credentials.registered() if each.role == ROLE_SERVER]
+    known = f" {others[0]} is trusted here: is that what uplink.server_id should name?" if len(others) == 1 else ""
+    return (
+        f"This gateway does not know the credential of its CPNS Server {wanted.server_id}.{known} Give it: keycast "
+        "gateway trust-server CREDENTIAL, with what keycast server credential prints there."
+    )
 
 
 @contextmanager

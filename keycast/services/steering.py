@@ -173,6 +173,7 @@ def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
         "addresses": app.addresses(),
         "networks": app.broadcasts(),
         "server_age_s": app.gateway.administration.server_age_s,
+        "server_problem": app.gateway.administration.server_problem,
         "stopped": app.gateway.administration.stop_reason,
         "is_withholding": app.gateway.administration.withholds_keys,
         "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],

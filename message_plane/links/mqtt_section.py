@@ -41,7 +41,7 @@ class Broker:
 def broker_of(url: str) -> Broker:
     """Return the broker at `url`, `mqtts://host:port` or `mqtt://host:port`; the port may be left out.
 
-    Raises ValueError, whose text says what is expected.
+    Raises ValueError, whose text says what is expected, after "is not".
     """
     found = _URL.fullmatch(url)
     port = int(found[4] or _PORTS[found[1]]) if found else 0

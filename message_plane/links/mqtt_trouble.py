@@ -35,9 +35,10 @@ _AFTERWARDS = {
     ),
     135: ("ends the connection: not authorised", "Look into the broker's log."),
 }
+_CERTIFICATE = "Name that of this end: certificate and key, or --broker-files."
 _ALERTS = (
-    ("CERTIFICATE_REQUIRED", "wants a client certificate", "Set certificate and key."),
-    ("HANDSHAKE_FAILURE", "wants a client certificate", "Set certificate and key."),
+    ("CERTIFICATE_REQUIRED", "wants a client certificate", _CERTIFICATE),
+    ("HANDSHAKE_FAILURE", "wants a client certificate", _CERTIFICATE),
     ("CERTIFICATE_EXPIRED", "says that the client certificate has expired", "Issue another one."),
     ("CERTIFICATE_REVOKED", "says that the client certificate is revoked", "Issue another one."),
     ("UNKNOWN_CA", "does not know who issued the client certificate", "Use a certificate that its own CA has issued."),
@@ -66,8 +67,9 @@ def not_connected(broker: Broker, problem: BaseException, heard: str = "") -> Br
     if isinstance(problem, ssl.SSLCertVerificationError):
         return BrokerTrouble(
             broker,
-            f"cannot prove its name: {problem.verify_message}",
-            "Set ca to the file of the CA that issued its certificate, and name the broker as its certificate does.",
+            f"cannot prove its name: {problem.verify_message.rstrip('.')}",
+            "Name the file of the CA that issued its certificate (ca, or --broker-files), and the broker as its "
+            "certificate does.",
         )
     if isinstance(problem, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or (broker.tls and _is_reset(problem)):
         return BrokerTrouble(
@@ -102,7 +104,11 @@ def lost(broker: Broker, problem: BaseException | None) -> BrokerTrouble:
     code = _code(getattr(problem, "rc", None))
     if code in _AFTERWARDS:
         return BrokerTrouble(broker, *_AFTERWARDS[code])
-    return BrokerTrouble(broker, "has ended the connection", "It is tried again.")
+    return BrokerTrouble(
+        broker,
+        "has ended the connection",
+        "It is tried again. If it ends each time, another process uses the same certificate or user: end that one.",
+    )
 
 
 def server_absent(broker: Broker) -> BrokerTrouble:

@@ -37,6 +37,17 @@ async def test_the_server_answers_or_is_not_there(tmp_path: Path, broker: Mosqui
         assert server.counters().get("datagrams_malformed", 0) == 0
 
 
+async def test_a_server_whose_credential_is_missing_is_told_with_the_command(tmp_path: Path, broker: Mosquitto) -> None:
+    home = MqttHome(tmp_path / "home", "home", [broker])
+    assert "keycast gateway trust-server CREDENTIAL" in (await trial(home.config)).server_problem
+    async with Operator(tmp_path / "server", [broker]).running() as server:
+        home.meet(server)
+        assert (await trial(home.config)).server_problem == ""
+        home.path.write_text(home.path.read_text().replace(f'"{SERVER_ID}"', '"cpns.exmaple"'))
+        told = (await trial(home.config)).server_problem
+        assert f"{SERVER_ID} is trusted here: is that what uplink.server_id should name?" in told
+
+
 async def test_it_takes_nothing_from_a_gateway_that_runs(tmp_path: Path, broker: Mosquitto) -> None:
     home, operator = MqttHome(tmp_path / "home", "home", [broker]), Operator(tmp_path / "server", [broker])
     async with operator.running() as server, home.running() as opened:

@@ -159,7 +159,7 @@ def proof(authority, ca, **validity):
 
 async def test_who_proves_nothing_to_a_broker_with_tls_is_told_to_set_a_certificate(with_tls):
     said = await problem_of(with_tls.url, ca=with_tls.authority.ca)
-    assert "wants a client certificate" in said and "Set certificate and key" in said
+    assert "wants a client certificate" in said and "certificate and key, or --broker-files" in said
 
 
 async def test_a_certificate_of_another_ca_and_one_that_has_expired_are_told(with_tls, tmp_path):
@@ -174,7 +174,7 @@ async def test_a_certificate_of_another_ca_and_one_that_has_expired_are_told(wit
 async def test_a_broker_that_another_ca_has_certified_or_that_has_another_name_is_not_trusted(with_tls, tmp_path):
     foreign = Authority(tmp_path / "foreign")
     said = await problem_of(with_tls.url, **proof(with_tls.authority, foreign.ca))
-    assert "cannot prove its name" in said and "Set ca" in said
+    assert "cannot prove its name" in said and "Name the file of the CA" in said
     with mosquitto(tmp_path / "other", authority=with_tls.authority, host="127.0.0.2") as other:
         said = await problem_of(other.url, **proof(with_tls.authority, with_tls.authority.ca))
     assert "cannot prove its name" in said and "127.0.0.2" in said

@@ -9,6 +9,8 @@ import pytest
 
 from cpns import messages, numbers, uplink_form
 from gateway_agent.core.pn_gateway import PnGateway
+from keycast.services import trusted_server
+from message_plane import credentials
 from tests.integration.mqtt_uplink_world import RULES, SG, MqttHome, Operator
 from tests.integration.test_server_udp import UdpPnGw
 from tests.unit.mosquitto_broker import Mosquitto, mosquitto
@@ -44,6 +46,23 @@ async def test_a_group_is_keyed_over_mqtt_and_keyed_anew_when_a_board_leaves(tmp
         assert await home.leave("lamp.2") == numbers.RESULT_SUCCESS
         await until(lambda: home.version() == operator.server.show_group(SG).version > before)
         assert operator.server.counters().get("mqtt_foreign", 0) == 0
+
+
+async def test_a_gateway_that_makes_no_session_names_the_command_that_is_missing(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    operator, home = Operator(tmp_path / "server", [broker]), MqttHome(tmp_path / "home", "home", [broker])
+
+    def problem() -> str:
+        home.home.app.gateway._housekeeping.soon()
+        return home.home.app.gateway.administration.server_problem
+
+    async with operator.running() as server, home.running():
+        await until(lambda: "keycast gateway trust-server CREDENTIAL" in problem())
+        trusted_server.trust_server(home.config, credentials.parse(server.credential(), "server"))
+        await until(lambda: "keycast server add-gateway" in problem())
+        home.meet(server)
+        await until(lambda: problem() == "")
 
 
 async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_gateway(

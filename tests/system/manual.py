@@ -17,7 +17,9 @@ from pathlib import Path
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 SERVICE = re.compile(r"keycast (gateway|server|kms|gms|cms|board) run\b")
-READY = re.compile(r" INFO keycast: .* (serves|listens on|is plugged in:) .*\n")  # what each says when it answers
+READY = re.compile(
+    r" INFO keycast: .* (serves|listens on|is reached over|is plugged in:) .*\n"
+)  # what each says when it answers
 LINE_LIMIT_S = 120
 NOT_FOR_READERS = ("console", "json", "text")
 _MARK = "--- ended with"

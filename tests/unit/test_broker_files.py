@@ -153,9 +153,20 @@ def test_a_revoked_gateway_is_on_both_lists_until_it_has_another_certificate(fol
     assert not revoked() and denied not in (broker / "acl").read_text()
     assert broker_files(folder, "--revoke", "gw.home")["clients"][1]["revoked"] is True
     assert revoked() and denied in (broker / "acl").read_text()
-    broker_files(folder, "--gateway", "gw.home")
+    changed = broker_files(folder, "--gateway", "gw.home")["changed"]
+    assert changed == ["brokers/mqtt.example.org/acl"]
     assert revoked() and denied not in (broker / "acl").read_text()
     assert certificate(folder / "gateways" / "gw.home" / "client.crt").serial_number != old
+
+
+def test_what_a_broker_has_to_be_brought_is_named(folder: Path) -> None:
+    below = "brokers/mqtt.example.org"
+    result = typed("broker-files", folder, "--revoke", "gw.home")
+    assert f"Revoked: gw.home\nChanged: {below}/acl, {below}/revoked.crl." in result.output
+    assert "Copy each to its broker, and reload that." in result.output
+    result = typed("broker-files", folder, "--host", HOSTS, "--install-at", "/srv/keycast")
+    assert f"Changed: {below}/mosquitto.conf. Copy each to its broker, and restart that." in result.output
+    assert "Nothing new." in typed("broker-files", folder).output
 
 
 def test_an_authority_of_ones_own(tmp_path: Path) -> None:
@@ -179,7 +190,8 @@ def test_an_authority_of_ones_own(tmp_path: Path) -> None:
         (("--host", "a b"), "neither a host name nor an IP address"),
         (("--gateway", ""), "entity ID is empty"),
         (("--gateway", "server.local"), "is the CPNS Server"),
-        (("--revoke", "gw.nobody"), "has no certificate from here"),
+        (("--revoke", "nobody"), "has no certificate from here. Those that have are in register.json."),
+        (("--revoke", "gw.hmoe"), "Did you mean 'gw.home'?"),
         (("--id", "other"), "is for the CPNS Server server.local"),
         (("--install-at", "etc"), "is no absolute path"),
         (("--host", "mqtt.example.org,other"), "is for mqtt.example.org, 192.168.1.10"),

@@ -110,6 +110,8 @@ def test_an_uplink_over_mqtt_needs_a_broker_and_finds_its_files_beside_the_confi
     assert 'needs brokers, for example brokers = ["mqtts://broker.example:8883"]' in fault(mqtt)
     assert "line 10: uplink.brokers.0: found 'broker', expected the address" in fault(mqtt + 'brokers = ["broker"]\n')
     assert "certificate and key belong together" in fault(mqtt + 'brokers = ["mqtts://b"]\nkey = "own.key"\n')
+    told = fault(mqtt + 'brokers = ["mqtt://b"]\ncertificate = "own.crt"\nkey = "own.key"\n')
+    assert "line 8: uplink: mqtt://b:1883 is not encrypted" in told and "found" not in told
     text = mqtt + 'brokers = ["mqtts://b"]\nca = "ca.crt"\ncertificate = "own.crt"\nkey = "/run/own.key"\n'
     (tmp_path / "keycast.toml").write_text(text)
     uplink = load(tmp_path / "keycast.toml").uplink
@@ -210,7 +212,7 @@ def test_boards_that_are_val_clients() -> None:
 @pytest.mark.parametrize(
     ("boards", "part"),
     [
-        (LAMP + BOARD.format(pne="lamp", user="sip:door@x"), "line 9: seal: found a table with"),
+        (LAMP + BOARD.format(pne="lamp", user="sip:door@x"), "line 9: seal: a board or a user stands here twice."),
         (LAMP + BOARD.format(pne="door", user="sip:lamp@x"), "a board or a user stands here twice"),
         (BOARD.format(pne="lamp", user="sip:gw@example.org"), "a board or a user stands here twice"),
         (LAMP + LAMP.replace("pne =", "pme ="), "line 22: seal.boards.1.pme: unknown key; did you mean 'pne'?"),

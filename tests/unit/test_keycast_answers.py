@@ -151,7 +151,7 @@ def test_dates_that_a_person_types() -> None:
 
 QUIET: dict[str, Any] = {
     "gateway_id": "gw", "pn_id": "home", "uplink": "embedded", "addresses": [], "networks": [],
-    "server_age_s": None, "is_withholding": False, "brokers": [],
+    "server_age_s": None, "server_problem": "", "is_withholding": False, "brokers": [],
     "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
 GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}
@@ -207,6 +207,7 @@ def test_the_status_says_when_a_server_elsewhere_was_heard_last(monkeypatch: pyt
     assert "gw serves home, the CPNS Server is in it" in shown(server_age_s=7)
     assert "gw serves home, the CPNS Server (uplink udp) answered 12 min ago" in shown(uplink="udp", server_age_s=777.7)
     assert "gw serves home, the CPNS Server (uplink udp) has not answered yet" in shown(uplink="udp")
+    assert "(uplink mqtt) has not answered yet (it is asleep)" in shown(uplink="mqtt", server_problem="it is asleep")
     assert "no key is given out until the CPNS Server answers" in shown(uplink="udp", is_withholding=True)
 
 

@@ -59,7 +59,7 @@ def test_in_place_of_a_certificate_there_may_be_a_password(settings: list[Server
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--broker", "mqtt.example.org"), "mqtts://broker.example:8883"),
+        (("--broker", "mqtt.example.org"), "'mqtt.example.org' is not the address of a broker, for example mqtts://"),
         (("--broker", BROKER, "--broker", BROKER), "each broker once"),
         (("--broker-files", "server"), "No broker is named"),
         (("--broker-password-file", "password"), "No broker is named"),
