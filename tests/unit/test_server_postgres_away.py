@@ -84,21 +84,28 @@ def test_a_database_that_answers_nothing_costs_two_seconds_once() -> None:
 
 
 @pytest.mark.req("SEC-03")
+@pytest.mark.parametrize("how", ["ended", "suspended"])
 async def test_while_the_database_is_away_nothing_is_half_done_and_afterwards_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuning, "STORE_LOOK_S", 0.2)
     monkeypatch.setattr(tuning, "LOT_RETRY_S", 0.2)
     monkeypatch.setattr(tuning, "UPDATE_RETRY_S", 0.2)
     with node() as running:
         house, home = await a_house(running.url, tmp_path / "server")
-        running.stop("immediate")
+        if how == "ended":
+            running.stop("immediate")
+        else:
+            running.suspend()
         with pytest.raises(StoreFailed):
             house.server.update_key(SG)
         assert not succeeded(await house.join(home, "door", SG))
         await until(lambda: [each.kind for each in house.server.alarms()] == [STORE])
         assert home.newest(SG) == 2
-        running.start()
+        if how == "ended":
+            running.start()
+        else:
+            running.resume()
         await until(lambda: not house.server.alarms())
         assert succeeded(await house.join(home, "door", SG))
         await until(lambda: home.newest(SG) == house.server.show_group(SG).version == 3)

@@ -38,10 +38,13 @@ def url(postgres_url: str) -> str:
 
 @pytest.mark.real_time
 @pytest.mark.req("CPNS-GKM-60")
+@pytest.mark.parametrize("by", ["notification", "poll"])
 async def test_a_change_in_one_process_is_carried_out_by_another_that_has_the_gateway(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    by: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "POLL_S", 3600.0)
+    monkeypatch.setattr(tuning, "POLL_S", 3600.0 if by == "notification" else 0.2)
+    if by == "poll":
+        monkeypatch.setattr(PostgresServerDatabase, "_tell", lambda _: None)
     monkeypatch.setattr(tuning, "LOOK_AT_LEAST_EVERY_S", 3600.0)
     one, other = [
         await House.open(tmp_path / name, ServerConfig(batching_s=0), by_itself=True, database_url=url)
