@@ -24,6 +24,7 @@ LOST_STORE = "lost-store"
 UNKNOWN_GROUP = "unknown-group"
 UPDATE_FAILED = "update-failed"
 STORE = "store"  # nothing can be written down
+HELD = "held"  # as the database may be an older copy of itself
 BROKER = "broker"  # one of the brokers does not let the Server in, or is away
 UNOPENED = "unopened"
 NO_ENTITY_KEY = "no-entity-key"
@@ -41,6 +42,8 @@ _TOGETHER = {
     UNKNOWN_GROUP: "{gateways} hold Service Groups this Server has never made. If it runs on an old copy of its "
     "store, run keycast server restore.",
     STORE: "Nothing new can be stored.",
+    HELD: "{groups} are held since the database may have gone back (SEC-03): their boards keep the key that they have. "
+    "Look at the members of each, then: keycast server confirm-members GROUP",
     BROKER: "A broker is away.",
     UNOPENED: "{boards} did not open the newest key of {groups}: they may still use an old one. Check them and the "
     "PN GWs that carry it.",

@@ -86,6 +86,11 @@ class ServerDatabase(Protocol):
         ...
 
     @property
+    def may_go_back(self) -> bool:
+        """True if `is_older` may come true by itself, so that nobody may know of it yet."""
+        ...
+
+    @property
     def is_older(self) -> bool:
         """True if the database may have gone back: a copy was restored, or a standby promoted. It refuses all but
         `accept` then.

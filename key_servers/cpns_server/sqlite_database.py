@@ -110,6 +110,11 @@ class SqliteServerDatabase:
         """As `ServerDatabase.require_shard`: there is no other process."""
 
     @property
+    def may_go_back(self) -> bool:
+        """As `ServerDatabase.may_go_back`."""
+        return False
+
+    @property
     def is_older(self) -> bool:
         """As `ServerDatabase.is_older`: a file does not tell, so a person does."""
         return False

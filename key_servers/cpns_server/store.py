@@ -83,6 +83,11 @@ class ServerStore:
         """True if the database may be an older copy of what it was (`ServerDatabase.is_older`)."""
         return self._database.is_older
 
+    @property
+    def may_go_back(self) -> bool:
+        """True if the database can go back without a person who tells (`ServerDatabase.may_go_back`)."""
+        return self._database.may_go_back
+
     def accept(self, work: Callable[[int], object]) -> None:
         """Go on with an older copy after `work` (`ServerDatabase.accept`)."""
         self._database.accept(work)
@@ -207,6 +212,10 @@ class ServerStore:
         """Return one Service Group, even a deleted one, or None."""
         rows = self._rows(f"SELECT {_GROUP_COLUMNS} FROM groups WHERE sg_id = ?", sg_id)
         return _group(rows[0]) if rows else None
+
+    def held_groups(self) -> tuple[str, ...]:
+        """Return the IDs of the Service Groups whose members a person must confirm."""
+        return tuple(sg for (sg,) in self._rows("SELECT sg_id FROM groups WHERE state = 'held' ORDER BY sg_id"))
 
     def put_group(self, group: StoredGroup) -> None:
         """Insert or change a Service Group. Raises StoreFailed if its version would go back, or its trust change."""

@@ -33,18 +33,21 @@ class StoreWatch:
         self._alarms = alarms
         self._clock = clock
         self._tell = tell
+        self._held: set[str] = set()
 
     def look(self) -> bool:
-        """Raise an alarm while the store cannot be written, and clear it when that ends.
+        """Raise an alarm while the store cannot be written, and one for each group that is held because it went back.
 
         Return True if the store was declared an older copy just now: all sessions are to be ended then.
         """
         self._store.probe()
+        went_back = False
         try:
             went_back = self.go_on()
+            if self._store.may_go_back and not self._store.trouble:
+                self._tell_held(set(self._store.held_groups()))
         except ServerError as error:  # it went away again
             _log.error("%s", error)
-            went_back = False
         if self._store.trouble:
             text = f"Nothing new can be stored: {self._store.trouble}"
             self._alarms.set(kinds.STORE, "", "", text, self._clock())
@@ -72,3 +75,14 @@ class StoreWatch:
             self._entity_user_keys.disown_learnt()
             self._store.after_commit(lambda: self._tell(events.Restored(held)))
         return held
+
+    def _tell_held(self, held: set[str]) -> None:
+        for sg_id in self._held - held:
+            self._alarms.clear(kinds.HELD, "", sg_id)
+        for sg_id in held - self._held:
+            text = (
+                f"Service Group {sg_id} is held since the database may have gone back: its boards keep the key that "
+                f"they have. Look at its members, then: keycast server confirm-members {sg_id}"
+            )
+            self._alarms.set(kinds.HELD, "", sg_id, text, self._clock())
+        self._held = held

@@ -11,7 +11,7 @@ import pytest
 
 from cpns.errors import NotAllowed
 from key_servers.cpns_server import group_version, tuning
-from key_servers.cpns_server.alarms import STORE
+from key_servers.cpns_server.alarms import HELD, STORE
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.store import ServerStore
@@ -139,13 +139,14 @@ async def test_a_promoted_standby_holds_the_groups_and_issues_no_version_twice(
             standby.start()
         standby.promote()
         await until(lambda: _state(house) == "held")
+        await until(lambda: [each.kind for each in house.server.alarms()] == [HELD])
         shown = house.server.show_group(SG)
         assert {each.pne_id for each in shown.members} == ({"door", "lamp"} if synchronous else {"lamp"})
         assert home.keys[SG] == issued
         with pytest.raises(NotAllowed):
             house.server.update_key(SG)
         version = house.server.confirm_members(SG)
-        await until(lambda: home.newest(SG) == version)
+        await until(lambda: home.newest(SG) == version and not house.server.alarms())
         assert group_version.epoch_of(version) == 1 and home.keys[SG][version] not in issued.values()
         await house.server.close()
 

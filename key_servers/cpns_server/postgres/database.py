@@ -105,6 +105,11 @@ class PostgresServerDatabase:
         self._resumed()
 
     @property
+    def may_go_back(self) -> bool:
+        """As `ServerDatabase.may_go_back`."""
+        return True
+
+    @property
     def is_older(self) -> bool:
         """As `ServerDatabase.is_older`."""
         return self._is_older
