@@ -75,6 +75,7 @@ LONG_S = {
     "tests/portable/test_on_vm.py::test_on_vm[test_device_val_cache]": 15,
     "tests/integration/test_uplink_kills.py": 45,
     "tests/integration/test_uplink_losses.py": 45,
+    "tests/integration/test_uplink_promotion.py": 40,
     "tests/integration/test_seal_over_https.py": 15,
     "tests/integration/test_seal_commands.py": 15,
     "tests/unit/test_server_crash.py": 15,

@@ -532,7 +532,7 @@ class CpnsServer:
                     _log.error("%s", error)
                 wait_s = tuning.UPDATE_RETRY_S
             if self._store_watch.look() and self._sessions is not None:
-                await self._sessions.end_sessions()
+                self._sessions.end_sessions_soon()
             self._broker_watch.look()
             self._board.look(self._alarms, self._clock())
             if self._store.trouble:

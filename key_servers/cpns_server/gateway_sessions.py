@@ -73,6 +73,7 @@ class GatewaySessions:
         self.carry = self._tunnel.carry
         self._sessions: SessionStore
         self._endpoint: Endpoint
+        self._ending: asyncio.Task[None] | None = None
 
     async def open(
         self,
@@ -99,6 +100,7 @@ class GatewaySessions:
                 _log.error("%s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
 
+        self._mqtt = mqtt
         self._presence = GatewayPresence(mqtt, self._heard_at)
         self._has_key = handlers.has_key
         self._sessions = self._open_store()
@@ -206,13 +208,20 @@ class GatewaySessions:
     async def end_sessions(self) -> None:
         """End all sessions, keep the credentials: the store of this Server is an older copy (SEC-23).
 
-        Those of other processes end when they hear of it. Raises StoreFailed.
+        Those of other processes end when they hear of it. PN GWs at brokers are told to make new ones. Raises
+        StoreFailed.
         """
         try:
             await asyncio.to_thread(self._sessions.discard_contexts)
             await self._endpoint.reconcile()
         except errors.PlaneError as error:
             raise StoreFailed(str(error)) from error
+        if self._mqtt is not None:
+            self._mqtt.say_here()
+
+    def end_sessions_soon(self) -> None:
+        """Do the same, and if it cannot be done now, again until it is."""
+        self._ending = asyncio.create_task(self._end_sessions(), name="ends all sessions")
 
     def images(self) -> dict[str, bytes]:
         """Return the files of this end that a backup holds: the Server's key, and registrations without sessions."""
@@ -242,8 +251,19 @@ class GatewaySessions:
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._ending is not None:
+            self._ending.cancel()
+            await asyncio.gather(self._ending, return_exceptions=True)
         await self._endpoint.close()
         self._sessions.close()
+
+    async def _end_sessions(self) -> None:
+        while True:
+            try:
+                return await self.end_sessions()
+            except StoreFailed as error:
+                _log.warning("the sessions of before cannot be ended now: %s", error)
+            await asyncio.sleep(tuning.STORE_LOOK_S)
 
     def _hints(self, mqtt: "MqttLink", alive: Callable[[str], None]) -> Callable[[str, bool], None]:
         vouched = Vouched(self._sessions)

@@ -149,6 +149,14 @@ class MqttLink(Link[MqttAddress]):
             self._receive = None
             raise
 
+    def say_here(self) -> None:
+        """Say at each broker once more that this end is here, so that peers send it a sign of life.
+
+        A CPNS Server that has lost its sessions can only wait for PN GWs to make new ones.
+        """
+        for connection in self._connections.values():
+            connection.say_again()
+
     async def serve(self, shards: Collection[int]) -> None:
         """Hear the PN GWs of `shards` from now on, and no others. A CPNS Server calls this."""
         before, self._serves = self._serves, frozenset(shards)
@@ -272,7 +280,7 @@ class MqttLink(Link[MqttAddress]):
         here = payload == HERE
         if tag == self._tag:
             if not here and broker in self._connections:  # an earlier connection, or another process of this Server
-                self._connections[broker].contradict()
+                self._connections[broker].say_again()
             return
         whereabouts = self._whereabouts(tag)
         whereabouts.tell(broker, here=here)

@@ -129,8 +129,8 @@ class BrokerConnection:
         self._said = presence
         self.keep(mqtt_topics.presence(self._means.tag), presence)
 
-    def contradict(self) -> None:
-        """Say HERE again soon, because the broker tells that this end is gone. It may tell so as often as it likes."""
+    def say_again(self) -> None:
+        """Say HERE again soon, if it was said. A call while one is due changes nothing."""
         if self._say_again is None and self._said == HERE:
             self._say_again = asyncio.get_running_loop().call_later(tuning.MQTT_SAY_AGAIN_S, self._say_here)
 

@@ -163,6 +163,15 @@ class Street:
                 if is_at and newest >= least and not waits:
                     return int(newest)
 
+    async def held(self) -> None:
+        """Wait until the Server holds SG, as its database is an older one than it was."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                with contextlib.suppress(Refused):  # its database is away
+                    if (await self.server.ask("group.show", sg_id=SG))["state"] == "held":
+                        return
+                await asyncio.sleep(0.1)
+
     async def end(self) -> None:
         for run in self._runs.values():
             await run.aclose()
@@ -178,27 +187,34 @@ async def a_street(folder: Path, brokers: Sequence[Mosquitto], url: str | None =
     recorder = Recorder()
     taps = [await Wiretap(broker, recorder.see).open() for broker in brokers]
     street = Street(folder, taps, url, recorder)
-    with pytest.MonkeyPatch.context() as patch:
-        take = PnGateway.handle_server
-
-        async def noted(gateway: PnGateway, message: bytes, left: asyncio.Event | None = None) -> bytes:
-            home = next(home for home in street.homes if home.has(gateway))
-            code, fields = uplink_form.decode(message)
-            if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
-                recorder.brought[home.gateway_id].append(fields[messages.VERSION])
-            answer = await take(gateway, message, left)
-            recorder.held[home.gateway_id].append(home.version())
-            return answer
-
-        patch.setattr(PnGateway, "handle_server", noted)
-        try:
+    try:
+        with noting(recorder, street.homes):
             await street.begin()
             yield street
-        finally:
-            await street.end()
-            for tap in taps:
-                await tap.close()
-            recorder.check()
+    finally:
+        await street.end()
+        for tap in taps:
+            await tap.close()
+        recorder.check()
+
+
+@contextlib.contextmanager
+def noting(recorder: Recorder, homes: Sequence[MqttHome]) -> Iterator[None]:
+    """Let the recorder note what the PN GWs of these homes are brought, and hold afterwards."""
+    take = PnGateway.handle_server
+
+    async def noted(gateway: PnGateway, message: bytes, left: asyncio.Event | None = None) -> bytes:
+        home = next(home for home in homes if home.has(gateway))
+        code, fields = uplink_form.decode(message)
+        if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
+            recorder.brought[home.gateway_id].append(fields[messages.VERSION])
+        answer = await take(gateway, message, left)
+        recorder.held[home.gateway_id].append(home.version())
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PnGateway, "handle_server", noted)
+        yield
 
 
 @pytest.fixture

@@ -28,14 +28,14 @@ class Operator:
     """A CPNS Server in `folder`, reached over `brokers`; `running` is one run of it."""
 
     def __init__(self, folder: Path, brokers: Sequence[Mosquitto], **settings: Any) -> None:
-        self._folder = folder
+        self.folder = folder
         mqtt = MqttSection(brokers=[broker.url for broker in brokers], **self_proof(brokers, SERVER_ID))
         self.config = ServerConfig(id=SERVER_ID, mqtt=mqtt, batching_s=0, **settings)
         self.server: CpnsServer
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[CpnsServer]:
-        self.server = await CpnsServer.open(self._folder, self.config)
+        self.server = await CpnsServer.open(self.folder, self.config)
         self.server.start()
         try:
             yield self.server

@@ -113,6 +113,8 @@ class ToyBroker:
     acknowledges nothing, `answers` for one that has stopped before it lets anybody in.
     """
 
+    authority = None  # it speaks no TLS
+
     def __init__(self):
         self.published = []
         self.retained = {}
