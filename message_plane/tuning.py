@@ -84,6 +84,7 @@ MQTT_SAY_AGAIN_S = 1.0  # before this end contradicts a broker that tells it is 
 MQTT_HINT_S = 5.0  # at most one hint in this time that a peer is back, as anybody may cause it
 MQTT_PER_SENDER = (500.0, 1000)  # datagrams of one tag at one broker: an eighth of what one core takes, and burst
 MQTT_LOG_LINES = (1 / 60, 6)  # about one broker: per second, and burst; its state has the newest
+MQTT_SERVER_AGAIN_S = (0.5, 5.0)  # the same for a CPNS Server: there is one, and all PN GWs wait for it
 MQTT_TAGS_REMEMBERED = 1 << 17  # peers of which it is known at which broker they are
 MQTT_STABLE_S = 10.0  # after a connection that has lasted so long the pauses begin anew
 MQTT_ABSENT_S = 60.0  # a PN GW leaves a broker from which the Server is away so long

@@ -80,9 +80,10 @@ class Brokers:
         for broker, state in self._states.items():
             self._states[broker] = replace(state, since_s=monotonic())
         rounds = [list(self._states)] if any_one else [[broker] for broker in self._states]
+        pauses = tuning.MQTT_AGAIN_S if any_one else tuning.MQTT_SERVER_AGAIN_S
         tried = [asyncio.Event() for _ in rounds]
         self._keepers = [
-            asyncio.create_task(self._keep(brokers, means, done), name=f"MQTT, {brokers[0]}")
+            asyncio.create_task(self._keep(brokers, means, pauses, done), name=f"MQTT, {brokers[0]}")
             for brokers, done in zip(rounds, tried, strict=True)
         ]
         for done in tried:
@@ -97,22 +98,28 @@ class Brokers:
 
     # Private
 
-    async def _keep(self, brokers: Sequence[Broker], means: Means, tried: asyncio.Event) -> None:
+    async def _keep(
+        self, brokers: Sequence[Broker], means: Means, pauses: tuple[float, float], tried: asyncio.Event
+    ) -> None:
         """Keep a connection to any of `brokers`. `tried` is set when one of them is connected, or all were tried.
 
-        All ends of a broker lose it at once, so each pause is random.
+        `pauses`: the longest after the first failure, which is doubled, up to the second. All ends of a broker lose it
+        at once, so each pause is random.
         """
-        least, most = tuning.MQTT_AGAIN_S
+        least, most = pauses
         pause = least
         while True:
+            has_paused = False
             for broker in brokers:
                 lasted_s = await self._hold(broker, means, tried)
+                has_paused = lasted_s is not None
                 if lasted_s is not None:
                     pause = least if lasted_s >= tuning.MQTT_STABLE_S else min(2 * pause, most)
                     await asyncio.sleep(random.uniform(0, pause))
             tried.set()
-            await asyncio.sleep(random.uniform(0, pause))
-            pause = min(2 * pause, most)
+            if not has_paused:
+                await asyncio.sleep(random.uniform(0, pause))
+                pause = min(2 * pause, most)
             means = await self._renewed(brokers, means)
 
     async def _renewed(self, brokers: Sequence[Broker], means: Means) -> Means:

@@ -44,6 +44,7 @@ def test_updates_over_mqtt_are_measured_in_both_forms_beside_bare_aiomqtt_and_wi
 def test_gateways_come_back_after_a_restart_of_the_broker_and_of_the_server(monkeypatch):
     monkeypatch.setattr(mqtt_returns, "SIZE", FEW)
     monkeypatch.setattr(mqtt_returns, "ROUNDS", 1)
+    monkeypatch.setattr(mqtt_returns, "STABLE_S", 0.1)
     restart, handshakes = rows(mqtt_returns.measure).values()
     assert restart.target == 2 * restart.peer_value
     assert handshakes.is_rate
