@@ -25,6 +25,8 @@ from key_servers.https.log import DoorLog
 _SILENT = logging.Logger("silent")
 _SILENT.disabled = True
 
+_SOFTWARE = "keycast"
+
 
 class Connection(web.RequestHandler):
     """One connection; aiohttp's protocol once TLS is agreed on. It is a stranger's until `proved`."""
@@ -100,7 +102,9 @@ class Connection(web.RequestHandler):
             self._connections.log.refused("no-http")
         elif exc is not None:
             self._connections.log.broke(exc)
-        return super().handle_error(request, status, None, HTTPStatus(status).phrase)
+        answer = super().handle_error(request, status, None, HTTPStatus(status).phrase)
+        answer.headers["Server"] = _SOFTWARE
+        return answer
 
     def log_exception(self, *args: object, **kw: object) -> None:
         """Log nothing: `handle_error` has logged the fault."""
@@ -137,7 +141,7 @@ class Connections:
 
     def __init__(self, application: web.Application, log: DoorLog, finish_s: float) -> None:
         """Keep the settings. `finish_s` is the seconds that a request under way may still take at the end."""
-        application.on_response_prepare.append(_part_with_strangers)
+        application.on_response_prepare.extend([_name_no_version, _part_with_strangers])
         # A long poll ends with its connection, and must not hold up the end of the server.
         self._runner = web.AppRunner(
             application, handle_signals=False, handler_cancellation=True, shutdown_timeout=finish_s
@@ -237,6 +241,11 @@ class Connections:
 def of_server(protocol: object) -> TypeGuard[Connection]:
     """Return True for the protocol of a request that came in through `Connections`."""
     return isinstance(protocol, Connection)
+
+
+async def _name_no_version(request: web.Request, response: web.StreamResponse) -> None:
+    """Do not tell strangers the versions of Python and aiohttp, as aiohttp does."""
+    response.headers["Server"] = _SOFTWARE
 
 
 async def _part_with_strangers(request: web.Request, response: web.StreamResponse) -> None:

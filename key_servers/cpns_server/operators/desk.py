@@ -41,13 +41,15 @@ class OperatorDesk:
     ) -> Any:
         """Carry out `command` for the operator `who` and return its answer: plain values and frozen dataclasses.
 
-        Raises what the command raises; UnfinishedRequest and NotAllowed for a `request_key` that was used before and
+        A command with a secret in it is carried out each time. Raises what the command raises; UnfinishedRequest and NotAllowed for a `request_key` that was used before and
         has no answer, or was for something else; StoreFailed, and carries out nothing, if it cannot be written down.
         """
         _check_texts(arguments)
         if not command.changes:
             return await self._call(command, arguments)
         shown = {name: LEFT_OUT if name in command.secrets and value else value for name, value in arguments.items()}
+        if LEFT_OUT in shown.values():
+            request_key = ""  # the log cannot tell another secret from the same, and the command changes nothing twice
         entry = self._server.audit.begin(who, door, command.name, shown, request_key, self._server.now().unix)
         if isinstance(entry, EarlierRequest):
             return _answer_of(entry, command, shown)
