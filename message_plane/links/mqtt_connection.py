@@ -8,7 +8,7 @@ import ssl
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiomqtt
@@ -41,7 +41,7 @@ class Means:
     tag: str
     client_id: str
     user: str
-    password: str | None
+    password: str | None = field(repr=False)
     context: ssl.SSLContext | None
 
 

@@ -41,8 +41,9 @@ class OperatorDesk:
     ) -> Any:
         """Carry out `command` for the operator `who` and return its answer: plain values and frozen dataclasses.
 
-        A command with a secret in it is carried out each time. Raises what the command raises; UnfinishedRequest and NotAllowed for a `request_key` that was used before and
-        has no answer, or was for something else; StoreFailed, and carries out nothing, if it cannot be written down.
+        A command with a secret in it is carried out each time. Raises what the command raises; UnfinishedRequest and
+        NotAllowed for a `request_key` that was used before and has no answer, or was for something else; StoreFailed,
+        and carries out nothing, if it cannot be written down.
         """
         _check_texts(arguments)
         if not command.changes:
