@@ -1,6 +1,6 @@
 """Rows of the Server's database as frozen values. The rules are in other modules; this one stores and reads."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from key_servers.cpns_server import tuning
@@ -116,6 +116,23 @@ class ServerStore:
 
     def _rows(self, sql: str, *values: str | int | bytes | None) -> list[Any]:
         return self._database.rows(sql, *values)
+
+    def _pages(self, sql: str, values: list[str], order: tuple[str, slice] | None) -> Iterator[Any]:
+        """Yield the rows of a statement, some at a time, as one answer of a database must not take long.
+
+        `order`: two columns that tell the rows apart, and where they are in a row; None for few rows.
+        """
+        if order is None:
+            yield from self._rows(sql, *values)
+            return
+        columns, place = order
+        with self.snapshot():
+            rows = self._rows(f"{sql} ORDER BY {columns} LIMIT {tuning.PAGE}", *values)
+            yield from rows
+            while len(rows) == tuning.PAGE:
+                after = f"{sql} AND ({columns}) > (?, ?) ORDER BY {columns} LIMIT {tuning.PAGE}"
+                rows = self._rows(after, *values, *rows[-1][place])
+                yield from rows
 
     def _write(self, sql: str, *values: str | int | bytes | None) -> None:
         self._database.write(sql, *values)
@@ -401,12 +418,13 @@ class ServerStore:
         filters = {"sg_id": sg_id, "pn_id": pn_id, "pne_id": pne_id}
         asked = {column: value for column, value in filters.items() if value}
         where = "".join(f" AND m.{column} = ?" for column in asked)
-        rows = self._rows(
+        rows = self._pages(
             "SELECT m.pn_id, m.sg_id, m.pne_id, g.state, g.pending, g.version,"
             " coalesce(p.version, 0), coalesce(p.tries, 0), coalesce(p.confirmed_at, 0), coalesce(p.last_return, '')"
             " FROM groups g CROSS JOIN members m USING (sg_id) LEFT JOIN pne_positions p USING (sg_id, pne_id)"
             f" WHERE g.trust = 'end-to-end' AND m.state = 'member'{where}",
-            *asked.values(),
+            list(asked.values()),
+            None if pn_id or pne_id else ("m.sg_id, m.pne_id", slice(1, 3)),
         )
         found = {}
         for *key, state, pending, version, has, tries, confirmed_at, last_return in rows:
@@ -474,12 +492,13 @@ class ServerStore:
         filters = {"sg_id": sg_id, "pn_id": pn_id}
         asked = {column: value for column, value in filters.items() if value}
         where = "".join(f" AND i.{column} = ?" for column in asked)
-        rows = self._rows(
+        rows = self._pages(
             "SELECT i.pn_id, i.sg_id, i.revision, g.version, g.state, g.pending, g.trust,"
             " i.accepted_revision, i.accepted_version, i.accepted_deleted,"
             " EXISTS (SELECT 1 FROM members m WHERE m.sg_id = i.sg_id AND m.pn_id = i.pn_id AND m.state = 'member')"
             f" FROM inventories i JOIN groups g USING (sg_id) WHERE TRUE{where}",
-            *asked.values(),
+            list(asked.values()),
+            None if pn_id else ("i.sg_id, i.pn_id", slice(1, None, -1)),
         )
         return {(row[0], row[1]): _positions(row, self.lots.position((row[0], row[1]))) for row in rows}
 

@@ -56,6 +56,8 @@ SILENCE_LOOK_S = 15.0  # between looks for those that are overdue
 STORE_LOOK_S = 2.5
 """How often a medium that could not be written is tried again."""
 
+PAGE = 5000  # rows of one answer of the database where there may be many: some 50 ms
+
 # PostgreSQL
 ALARMS_LOOK_S = 5.0  # so often a process shows its alarms to the others
 ALARMS_SHOWN_AT_ONCE = 300  # rows; some 30 ms in the event loop

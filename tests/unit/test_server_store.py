@@ -13,6 +13,7 @@ import pytest
 
 from cpns import numbers as n
 from cpns.in_words import version_text
+from key_servers.cpns_server import tuning
 from key_servers.cpns_server.group_version import first, following, restored
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
@@ -240,3 +241,32 @@ def test_versions_run_on_from_counter_to_epoch_and_end() -> None:
         following(0xFFFFFFFF)
     with pytest.raises(Exception, match="used up"):
         restored(0xFFFF0000, 1)
+
+
+def test_positions_that_come_in_pages_are_all_of_them_once(place: ServerPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = place.store()
+    with store.transaction():
+        for sg_id, trust in (("alarm", GroupTrust.END_TO_END), ("light", GroupTrust.GATEWAY)):
+            sealed = n.PROTECTION_SEALED
+            store.put_group(
+                StoredGroup(sg_id, "", GroupState.ACTIVE, JoinPolicy.OPEN, sealed, True, 0, 5, None, 0, trust)
+            )
+            for number in range(7):
+                store.bind_pne(f"lamp{number}", f"pn.{number}")
+                store.set_member(sg_id, f"lamp{number}", MemberState.MEMBER, 0)
+                store.set_revision(sg_id, f"pn.{number}", number + 1)
+
+    def everything() -> list[object]:
+        return [store.positions(), store.positions("light"), store.pne_positions(), store.pne_positions("alarm")]
+
+    whole = everything()
+    assert [len(each) for each in whole if isinstance(each, dict)] == [14, 7, 7, 7]
+    for rows in (1, 3, 7, 14):
+        monkeypatch.setattr(tuning, "PAGE", rows)
+        assert whole == (
+            store.positions(),
+            store.positions("light"),
+            store.pne_positions(),
+            store.pne_positions("alarm"),
+        )
+    store.close()
