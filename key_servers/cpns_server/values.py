@@ -268,7 +268,8 @@ class ServerStatus:
     """What one process of a CPNS Server is reached by, how much it serves, and what is wrong.
 
     `listen`: the places of its links; `database`: SQLite or PostgreSQL; `shards`: for how many of the 64 parts of the
-    PN GWs this process works now; `processes`: how many share them.
+    PN GWs this process works now; `processes`: how many share them. The two counts are None while the store cannot be
+    read.
     """
 
     server_id: str
@@ -277,7 +278,7 @@ class ServerStatus:
     database: str
     shards: int
     processes: int
-    gateway_count: int
-    group_count: int
+    gateway_count: int | None
+    group_count: int | None
     alarms: tuple[ServerAlarm, ...]
     counters: dict[str, int]

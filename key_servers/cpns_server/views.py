@@ -1,6 +1,7 @@
 """What an operator is shown of the Server and of Service Groups, read from the store and the courier; never a key."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from cpns import numbers
 from cpns.errors import Unknown
@@ -21,6 +22,7 @@ from key_servers.cpns_server.values import (
     StoredGroup,
     StoredMember,
 )
+from key_servers.errors import StoreFailed
 
 PROTECTION_NAMES = {numbers.PROTECTION_AUTHENTICATED: "authenticated", numbers.PROTECTION_SEALED: "sealed"}
 
@@ -43,6 +45,10 @@ class Views:
         counters: Mapping[str, int],
     ) -> ServerStatus:
         """Return what the Server is reached by, with how much it serves."""
+        gateway_count = group_count = None
+        with suppress(StoreFailed):  # the rest is wanted most just then
+            gateway_count = sum(not gateway.blocked for gateway in self._store.gateways())
+            group_count = sum(group.state is not GroupState.DELETED for group in self._store.groups())
         return ServerStatus(
             server_id=server_id,
             listen=tuple(places),
@@ -50,8 +56,8 @@ class Views:
             database=self._store.kind,
             shards=shards.usable,
             processes=shards.living,
-            gateway_count=sum(not gateway.blocked for gateway in self._store.gateways()),
-            group_count=sum(group.state is not GroupState.DELETED for group in self._store.groups()),
+            gateway_count=gateway_count,
+            group_count=group_count,
             alarms=alarms,
             counters=dict(sorted(counters.items())),
         )

@@ -197,10 +197,15 @@ def show_status(state: StateFolder = _STATE) -> None:
         raise typer.Exit(2)
 
 
+def _or_unknown(count: int | None) -> str:
+    return "not known, as the store cannot be read" if count is None else str(count)
+
+
 def _show_status(found: dict[str, Any]) -> None:
     console.print(f"{found['server_id']} is reached at {', '.join(found['listen'])}")
     show_brokers(found["brokers"])
-    console.print(f"gateways: {found['gateway_count']}, Service Groups: {found['group_count']}")
+    gateways, groups = (_or_unknown(found[key]) for key in ("gateway_count", "group_count"))
+    console.print(f"gateways: {gateways}, Service Groups: {groups}")
     console.print(f"database: {found['database']}; shards: {found['shards']} of 64; processes: {found['processes']}")
     for alarm in found["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))

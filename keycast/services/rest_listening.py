@@ -1,5 +1,6 @@
 """Where the REST interface of a CPNS Server listens, from the options of the command that runs the Server."""
 
+import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +26,21 @@ def rest_listening(at: str, files: Path | None, state: Path) -> Listening | None
     host, _, port = at.rpartition(":")
     if not host or not port.isascii() or not port.isdigit():
         raise ServerError(f"{at!r} is no address to listen at.", "Write an IP address and a TCP port: 0.0.0.0:8445")
+    if files is None and _is_seen(host.strip("[]")):
+        raise ServerError(
+            f"REST at {host} needs TLS, which only loopback can do without.",
+            "Make its files, and name them: keycast server rest-files FOLDER, --rest-files FOLDER",
+        )
     pair = {} if files is None else {"tls_certificate": files / TLS_CERTIFICATE_FILE, "tls_key": files / TLS_KEY_FILE}
     return checked(Listening, state_dir=state, listen=[host.strip("[]")], port=int(port), **pair)
+
+
+def _is_seen(host: str) -> bool:
+    """Return True for an address that other machines can reach."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @asynccontextmanager

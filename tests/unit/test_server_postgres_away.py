@@ -101,12 +101,15 @@ async def test_while_the_database_is_away_nothing_is_half_done_and_afterwards_no
             house.server.update_key(SG)
         assert not succeeded(await house.join(home, "door", SG))
         await until(lambda: [each.kind for each in house.server.alarms()] == [STORE])
+        away = house.server.status()
+        assert away.group_count is away.gateway_count is None and [each.kind for each in away.alarms] == [STORE]
         assert home.newest(SG) == 2
         if how == "ended":
             running.start()
         else:
             running.resume()
         await until(lambda: not house.server.alarms())
+        assert house.server.status().group_count == 1
         assert succeeded(await house.join(home, "door", SG))
         await until(lambda: home.newest(SG) == house.server.show_group(SG).version == 3)
         assert home.members[SG] == ["door", "lamp"]

@@ -63,6 +63,7 @@ def test_in_place_of_a_certificate_there_may_be_a_password(settings: list[Server
         (("--broker", BROKER, "--broker", BROKER), "each broker once"),
         (("--broker-files", "server"), "No broker is named"),
         (("--broker-password-file", "password"), "No broker is named"),
+        (("--rest", "0.0.0.0:8445"), "keycast server rest-files FOLDER"),
         (("--broker", "mqtt://mqtt.example.org", "--broker-files", "server"), "not encrypted"),
     ],
 )
@@ -93,6 +94,8 @@ def test_the_status_shows_the_brokers_and_ends_with_2_while_an_alarm_stands(monk
     assert "broker mqtt://b:1: not connected since" in run.stdout and "it is not there." in run.stdout
     assert "3 handshakes_done" in run.stdout
     assert json.loads(typed("status", "--json").stdout)["gateway_count"] == 2
+    answer.value = STATUS | {"gateway_count": None, "group_count": None}
+    assert "gateways: not known" in typed("status").stdout
     answer.value = STATUS | {"alarms": [ALARM]}
     run = typed("status")
     assert run.exit_code == 2 and "It is away." in run.stdout

@@ -125,7 +125,7 @@ class _BoolDumper(Dumper):
 
 
 def _without_secrets(error: psycopg.Error, wanted: dict[str, Any]) -> str:
-    text = " ".join(str(error).split()).removesuffix(".")
+    text = " ".join(str(error).split()).rstrip(".?")
     for name in _SECRETS:
         if secret := wanted.get(name):
             text = text.replace(str(secret), "...")

@@ -38,7 +38,10 @@ REFUSALS: dict[type[Exception], HTTPStatus] = {
 """The status of each kind of refusal: that of the nearest class."""
 
 _BARE = {
-    HTTPStatus.UNAUTHORIZED: ("not-authorised", "The token is missing, wrong, revoked, or its time is over."),
+    HTTPStatus.UNAUTHORIZED: (
+        "not-authorised",
+        "The token is missing, wrong, revoked, or its time is over. The valid ones: keycast server token list, there.",
+    ),
     HTTPStatus.SERVICE_UNAVAILABLE: ("failed", "The Server cannot answer now."),
     HTTPStatus.INTERNAL_SERVER_ERROR: ("fault", "The Server has met a fault of its own: its log says where."),
     HTTPStatus.NOT_FOUND: ("no-resource", "There is no such resource."),

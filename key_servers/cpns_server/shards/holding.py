@@ -87,10 +87,12 @@ class ShardHolder:
         self._users = users
         ends = self._loop.time() + ALL_AT_START_S
         await self._round()
+        if self._all and len(self._leases.held) < SHARDS:
+            _log.info("another process of this CPNS Server is at work, or was until now: waiting for its shards")
         while self._all and len(self._leases.held) < SHARDS:
             if self._loop.time() > ends:
                 raise StoreInUse(
-                    "Another process of this CPNS Server holds PN GWs, which come to it over MQTT.",
+                    "Another process of this CPNS Server is at work.",
                     "Stop it first: a process that listens on UDP works alone.",
                 )
             await asyncio.sleep(AGAIN_S)
