@@ -34,15 +34,19 @@ class AnotherServer(ServerError):
     """Another CPNS Server of this identity is at work, with another database."""
 
 
-async def claim(config: ServerConfig, identity: OwnIdentity, database_id: bytes) -> None:
+async def claim(config: ServerConfig, identity: OwnIdentity, database_id: bytes, process: str = "") -> None:
     """Leave the number of this database at all brokers of `config` that can be reached.
+
+    `process` is the name of this process, if several are one Server.
 
     Raises AnotherServer if another number is at one of them, and a Server is present there.
     """
-    await asyncio.gather(*(_claim(broker_of(url), config, identity, database_id) for url in config.mqtt.brokers))
+    await asyncio.gather(
+        *(_claim(broker_of(url), config, identity, database_id, process) for url in config.mqtt.brokers)
+    )
 
 
-async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, database_id: bytes) -> None:
+async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, database_id: bytes, process: str) -> None:
     """Do the same at one broker. One that cannot be used is told by the link, too, and is no reason not to start."""
     topic = mqtt_topics.database(mqtt_topics.tag_of(config.id))
     presence = mqtt_topics.presence(mqtt_topics.tag_of(config.id))
@@ -59,7 +63,13 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
             read.set()  # this end's own message, after all that the broker had kept
 
     connection = BrokerConnection(
-        broker, means_of(config.mqtt, config.id, "claim"), arrived, lambda _: None, Counter(), is_5=False, clean=True
+        broker,
+        means_of(config.mqtt, config.id, f"{process}claim"),
+        arrived,
+        lambda _: None,
+        Counter(),
+        is_5=False,
+        clean=True,
     )
     try:
         await connection.open()
