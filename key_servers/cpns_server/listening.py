@@ -52,7 +52,7 @@ async def listen(
     if is_older:
         await sessions.end_sessions()
     opened.push_async_callback(base.shards.close)
-    await base.shards.open([sessions, ServedTopics(mqtt, lambda: base.shards.in_use), deliveries])
+    await base.shards.open([sessions, ServedTopics(mqtt, lambda: base.shards.in_use)], deliveries)
     return mqtt
 
 

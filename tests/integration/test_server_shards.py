@@ -385,21 +385,22 @@ async def test_a_third_process_joins_and_leaves_while_keys_go_out(world):
     one, two = await world.start("one"), await world.start("two")
     await world.settled(one, two)
     await world.populate(one)
-    updating = asyncio.ensure_future(update_often(world, one))
+    enough = asyncio.Event()
+    updating = asyncio.ensure_future(update_often(one, enough))
     three = await world.start("three")
     await world.settled(one, two, three)
     assert sorted(len(each.shards) for each in (one, two, three)) == [20, 22, 22]
     await three.end()
     await world.settled(one, two)
-    updating.cancel()
-    await asyncio.gather(updating, return_exceptions=True)
+    enough.set()
+    await updating
     await world.update(two)
     no_nonce_twice(world)
     assert all(in_order(gateway) for gateway in world.gateways)
 
 
-async def update_often(world, process):
-    while True:
+async def update_often(process, enough):
+    while not enough.is_set():
         await process.call("update_key", SG)
         await asyncio.sleep(0.1)
 

@@ -84,7 +84,7 @@ class Process:
         self.shards = ShardHolder(self.connection, **options)
 
     async def open(self):
-        await self.shards.open(self.parts)
+        await self.shards.open(self.parts[:1], self.parts[1])
         return self
 
     @property
@@ -119,6 +119,22 @@ async def test_processes_share_shards_as_they_come_and_go(table):
     assert two.usable == set(range(SHARDS))
     await two.shards.close()
     assert all(table.is_free(shard) for shard in range(SHARDS))
+
+
+async def test_work_for_a_shard_begins_when_its_ways_are_open_and_ends_before_they_are_closed(table):
+    one = Process(table, "one")
+    way, work = one.parts
+    seen = []
+
+    async def look(leases):
+        await asyncio.sleep(0.1)
+        seen.append(one.shards.holds(7))
+
+    way.adopt = way.let_go = work.let_go = look
+    await one.open()
+    assert one.shards.holds(7) and work.uses
+    await one.shards.close()
+    assert seen == [False, False, False]
 
 
 @pytest.mark.req("SEC-23")

@@ -17,7 +17,7 @@ class AllShards:
         """Return True."""
         return shard in self.in_use
 
-    async def open(self, users: Sequence[ShardUser]) -> None:
+    async def open(self, ways: Sequence[ShardUser], work: ShardUser) -> None:
         """Do nothing: the parts work for all shards from the start."""
 
     async def close(self) -> None:

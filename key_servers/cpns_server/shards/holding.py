@@ -66,25 +66,30 @@ class ShardHolder:
         self._all = all_of_them
         self._leases = ShardLeases(all_of_them=all_of_them)
         self._tokens: Mapping[int, int] = {}
-        self._users: Sequence[ShardUser] = ()
+        self._ways: Sequence[ShardUser] = ()
+        self._work: Sequence[ShardUser] = ()
         self._woken = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._rounds: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._adopting: list[Lease] = []
         self._leaving: list[Lease] = []
-        self._in_use: dict[int, Lease] = {}  # what the parts have adopted
+        self._in_use: dict[int, Lease] = {}  # what the ways have adopted, or are about to
+        self._worked_for: dict[int, Lease] = {}  # of these, those with all ways open
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="cpns-server-shards")
         self._failing = self._closed = False
         self.living = 0  # the number of processes that share the shards, as of the last round
 
-    async def open(self, users: Sequence[ShardUser]) -> None:
-        """Claim shards, and keep them from now on. `users` adopt them in this order, and leave them in the reverse one.
+    async def open(self, ways: Sequence[ShardUser], work: ShardUser) -> None:
+        """Claim shards, and keep them from now on.
+
+        `ways` are the parts by which PN GWs are reached: they adopt shards in this order, and leave them in the reverse
+        one. `work` is what needs them: it begins when the ways are open, and ends before they are closed.
 
         Returns when the parts have the first shards, or without any if other processes hold them all. Raises
         StoreFailed, and StoreInUse if this process needs all shards and another one keeps some.
         """
-        self._users = users
+        self._ways, self._work = ways, (work,)
         ends = self._loop.time() + ALL_AT_START_S
         await self._round()
         if self._all and len(self._leases.held) < SHARDS:
@@ -120,7 +125,7 @@ class ShardHolder:
 
     @property
     def in_use(self) -> frozenset[int]:
-        """The shards for which the parts of this process are to work, even if they cannot at this moment."""
+        """The shards to which the ways of this process lead, even if they cannot at this moment."""
         return frozenset(shard for shard, lease in self._in_use.items() if not lease.lost)
 
     @property
@@ -129,8 +134,8 @@ class ShardHolder:
         return sum(lease.valid for lease in self._in_use.values())
 
     def holds(self, shard: int) -> bool:
-        """Return True if the parts of this process are to work for this shard, even if they cannot at this moment."""
-        lease = self._in_use.get(shard)
+        """Return True if this process is to work for this shard, even if it cannot at this moment."""
+        lease = self._worked_for.get(shard)
         return lease is not None and not lease.lost
 
     def wake(self) -> None:
@@ -195,10 +200,14 @@ class ShardHolder:
     async def _adopt(self, leases: Sequence[Lease]) -> None:
         if not leases:
             return
-        self._in_use.update((lease.shard or 0, lease) for lease in leases)
+        adopted = {lease.shard or 0: lease for lease in leases}
+        self._in_use.update(adopted)
         try:
-            for user in self._users:
-                await user.adopt(leases)
+            for way in self._ways:
+                await way.adopt(leases)
+            self._worked_for.update(adopted)
+            for work in self._work:
+                await work.adopt(leases)
         except ServerError as error:
             _log.error("%s The PN GWs of %d shards are left to other processes.", error, len(leases))
             await self._leave(leases)
@@ -208,10 +217,10 @@ class ShardHolder:
     async def _leave(self, leases: Sequence[Lease]) -> None:
         if not leases:
             return
-        for lease in leases:
-            if self._in_use.get(lease.shard or 0) is lease:
-                del self._in_use[lease.shard or 0]
-        for user in reversed(self._users):
+        for table in (self._in_use, self._worked_for):
+            for shard in [shard for shard, lease in table.items() if lease in leases]:
+                del table[shard]
+        for user in (*self._work, *reversed(self._ways)):
             try:
                 await user.let_go(leases)
             except Exception:  # noqa: BLE001 - the other parts must stop, too
