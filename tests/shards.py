@@ -73,6 +73,7 @@ LONG_S = {
     "tests/portable/test_on_vm.py::test_on_vm[test_mikey_vectors]": 20,
     "tests/portable/test_on_vm.py::test_on_vm[test_device_val_client]": 15,
     "tests/portable/test_on_vm.py::test_on_vm[test_device_val_cache]": 15,
+    "tests/integration/test_end_to_end_mqtt.py": 20,
     "tests/integration/test_uplink_kills.py": 45,
     "tests/integration/test_uplink_losses.py": 45,
     "tests/integration/test_uplink_promotion.py": 40,

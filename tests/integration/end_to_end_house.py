@@ -28,6 +28,7 @@ from device_agent.provisioning import RECORD
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.uplinks.mqtt import MqttUplinkSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -61,15 +62,27 @@ class HouseClock:
 
 
 class HouseServer:
-    """The CPNS Server; `app` while it runs. `drawn` are all Group Keys that it ever drew."""
+    """The CPNS Server; `app` while it runs. `drawn` are all Group Keys that it ever drew.
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    PN GWs reach it over UDP, or over the broker at `broker_url`.
+    """
+
+    def __init__(self, folder: Path, broker_url: str = "", **settings: Any) -> None:
         self.folder = folder
-        config = {"id": SERVER_ID, "listen": [GATEWAY_ADDRESS], "port": own_port(), "batching_s": 0.1}
+        self.broker_url = broker_url
+        config: dict[str, Any] = {"id": SERVER_ID, "batching_s": 0.1, "port": own_port()}
+        config |= {"mqtt": {"brokers": [broker_url]}} if broker_url else {"listen": [GATEWAY_ADDRESS]}
         self.config = ServerConfig.model_validate(config | settings)
         self.app: CpnsServer
         self.running = False
         self.drawn: set[bytes] = set()
+
+    @property
+    def uplink(self) -> UdpUplinkSection | MqttUplinkSection:
+        """What a PN GW has to know."""
+        if self.broker_url:
+            return MqttUplinkSection(server_id=SERVER_ID, brokers=[self.broker_url])
+        return UdpUplinkSection(server_id=SERVER_ID, host=GATEWAY_ADDRESS, port=self.config.port)
 
     def _random(self, size: int) -> bytes:
         octets = secrets.token_bytes(size)
@@ -120,7 +133,7 @@ class HouseGateway:
             message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=self.port, discovery=False),
             broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port()),
             tree=TreeSection(height=6),
-            uplink=UdpUplinkSection(server_id=SERVER_ID, host=GATEWAY_ADDRESS, port=server.config.port),
+            uplink=server.uplink,
         )
         self.app: Any
         self.running = False
