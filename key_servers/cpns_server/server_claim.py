@@ -37,9 +37,8 @@ class AnotherServer(ServerError):
 async def claim(config: ServerConfig, identity: OwnIdentity, database_id: bytes, process: str = "") -> None:
     """Leave the number of this database at all brokers of `config` that can be reached.
 
-    `process` is the name of this process, if several are one Server.
-
-    Raises AnotherServer if another number is at one of them, and a Server is present there.
+    `process` is the name of this process, if several are one Server. Raises AnotherServer if another number is at one
+    of the brokers, and a Server is present there.
     """
     await asyncio.gather(
         *(_claim(broker_of(url), config, identity, database_id, process) for url in config.mqtt.brokers)
