@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
 from key_servers.sql.database import Transaction, Value
+from key_servers.sql.transport import with_tls
 
 CONNECTIONS_MAX = 4
 CONNECT_TIMEOUT_S = 10
@@ -41,7 +42,6 @@ class PostgresDatabase:
         """Connect to `url`. Raise StoreUnusable, whose text does not show the password that the URL may hold."""
         database = cls(url)
         try:
-            conninfo_to_dict(url)
             database._idle.append(await database._connect())
         except _FAILURES as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
@@ -78,7 +78,9 @@ class PostgresDatabase:
 
     async def _connect(self) -> Connection:
         return await psycopg.AsyncConnection.connect(
-            self._url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, cursor_factory=psycopg.AsyncRawCursor
+            **with_tls(conninfo_to_dict(self._url, connect_timeout=CONNECT_TIMEOUT_S)),
+            autocommit=True,
+            cursor_factory=psycopg.AsyncRawCursor,
         )
 
     async def _begun(self) -> Connection:

@@ -15,6 +15,7 @@ from psycopg.types.numeric import Int8Dumper
 
 from key_servers.cpns_server import tuning
 from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
+from key_servers.sql.transport import with_tls
 
 SCHEMA = "cpns_server"
 RULE_BROKEN = "KC001"
@@ -91,12 +92,13 @@ def parameters(url: str) -> dict[str, Any]:
     try:
         if not url.startswith(("postgresql://", "postgres://")):
             raise ValueError
-        return conninfo_to_dict(make_conninfo(url, **limits))
+        wanted = conninfo_to_dict(make_conninfo(url, **limits))
     except (psycopg.Error, ValueError):  # its text may quote the password
         raise StoreUnusable(
             "The URL of the database is not postgresql://USER:PASSWORD@HOST/DATABASE.",
             "Correct it, or leave it out for SQLite.",
         ) from None
+    return with_tls(wanted)
 
 
 def failed(error: psycopg.Error) -> StoreFailed:
