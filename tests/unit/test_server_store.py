@@ -263,10 +263,5 @@ def test_positions_that_come_in_pages_are_all_of_them_once(place: ServerPlace, m
     assert [len(each) for each in whole if isinstance(each, dict)] == [14, 7, 7, 7]
     for rows in (1, 3, 7, 14):
         monkeypatch.setattr(tuning, "PAGE", rows)
-        assert whole == (
-            store.positions(),
-            store.positions("light"),
-            store.pne_positions(),
-            store.pne_positions("alarm"),
-        )
+        assert everything() == whole
     store.close()
