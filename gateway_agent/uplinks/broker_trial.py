@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from gateway_agent.uplinks.mqtt import MqttUplinkSection
 from message_plane.links import mqtt_topics, mqtt_trouble
-from message_plane.links.mqtt_connection import HERE, BrokerConnection, Means, means_of
+from message_plane.links.mqtt_client import HERE, Means, means_of
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_section import Broker, broker_of
 from message_plane.links.mqtt_trouble import BrokerTrouble
 

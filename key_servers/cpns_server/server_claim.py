@@ -20,7 +20,8 @@ from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import ServerError
 from message_plane.identity import OwnIdentity
 from message_plane.links import mqtt_topics
-from message_plane.links.mqtt_connection import HERE, BrokerConnection, means_of
+from message_plane.links.mqtt_client import HERE, means_of
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_section import Broker, broker_of
 from message_plane.links.mqtt_trouble import BrokerTrouble
 

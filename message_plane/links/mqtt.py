@@ -21,7 +21,8 @@ from message_plane.errors import PeerUnreachable
 from message_plane.links import mqtt_topics, mqtt_trouble
 from message_plane.links.link import Address, Link, Receive
 from message_plane.links.mqtt_brokers import Brokers, BrokerState
-from message_plane.links.mqtt_connection import GONE, HERE, BrokerConnection, means_of
+from message_plane.links.mqtt_client import GONE, HERE, means_of
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_presence import Whereabouts
 from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
 from message_plane.links.mqtt_topics import SCHEME, SHARDS

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from message_plane import tuning
 from message_plane.clock import monotonic
 from message_plane.errors import BrokerFilesRefused
-from message_plane.links.mqtt_connection import BrokerConnection, Means
+from message_plane.links.mqtt_client import Means
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_section import Broker
 from message_plane.links.mqtt_trouble import BrokerTrouble
 from message_plane.rate import Bucket
@@ -48,7 +49,7 @@ class Brokers:
         use: Callable[[BrokerConnection], Awaitable[None]],
     ) -> None:
         """`means` is called in a thread, as it reads files. `version`: "5" or "3.1.1". `arrived` is called with the
-        broker of a message and what `mqtt_connection.Arrived` has.
+        broker of a message and what `mqtt_client.Arrived` has.
 
         `begin` is awaited with each new connection, and subscribes. `use` is awaited after that and returns when this
         end should leave the broker. Both raise BrokerTrouble.

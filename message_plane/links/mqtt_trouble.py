@@ -12,7 +12,7 @@ from message_plane.errors import PlaneError
 from message_plane.links.mqtt_section import Broker
 
 _NOT_MQTT_5 = (1, 132)  # of 3.1.1, of 5
-_REFUSED = 128  # reason codes from here on are errors
+REFUSED = 128  # reason codes from here on are errors
 
 _AT_CONNECTING = {
     133: ("does not accept the name of this client", "Let the broker accept client IDs of 32 characters and more."),
@@ -143,7 +143,7 @@ def unanswered(broker: Broker, up: str, down: str, user: str) -> BrokerTrouble:
 
 def is_refusal(reason: ReasonCode) -> bool:
     """Return True if a reason code of a broker is an error."""
-    return bool(reason.value >= _REFUSED)
+    return bool(reason.value >= REFUSED)
 
 
 def _refused(broker: Broker, reason: object) -> BrokerTrouble:

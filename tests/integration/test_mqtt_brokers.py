@@ -12,7 +12,8 @@ from message_plane import tuning
 from message_plane.errors import PeerUnreachable
 from message_plane.links.mqtt import MqttLink, MqttSection
 from message_plane.links.mqtt_brokers import Brokers
-from message_plane.links.mqtt_connection import BrokerConnection, means_of
+from message_plane.links.mqtt_client import means_of
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_section import Broker, broker_of
 from message_plane.links.mqtt_topics import SHARDS, down, place_of, presence, shard_of, tag_of, up
 from tests.integration.test_mqtt_link import HOME, SERVER, ends, of_gateway, of_server, to_and_fro

@@ -13,7 +13,7 @@ import pytest
 
 from message_plane import tuning
 from message_plane.links.mqtt import MqttLink, MqttSection
-from message_plane.links.mqtt_connection import _PACKET_MAX
+from message_plane.links.mqtt_client import _PACKET_MAX
 from message_plane.links.mqtt_topics import SHARDS, place_of, presence, tag_of, up
 from tests.integration.plane_world import Party
 from tests.integration.test_mqtt_brokers import both
