@@ -59,6 +59,7 @@ class DeliveryCourier:
         self._touched = store.follow()
         self._states: DeliveryStates[Key] = DeliveryStates()
         self._failing: dict[str, set[Key]] = {}  # by PN ID
+        self._consent: tuple[object, ...] = ()  # the last request and answer that `check` let pass
 
     def look(self) -> None:
         """Look at the store for what changed, and at the clock for what is due. Raises StoreFailed."""
@@ -111,6 +112,9 @@ class DeliveryCourier:
 
     def check(self, code: int, fields: uplink_form.Fields, answer: bytes) -> None:
         """Raise CpnsError unless the answer is the success response to this very request."""
+        consent = (code, fields[m.SG_ID], fields.get(m.VERSION), answer)
+        if consent == self._consent:  # all PN GWs say the same about one key
+            return
         answer_code, said = uplink_form.decode(answer)
         if answer_code != code + 1:
             raise MalformedMessage(f"message {answer_code} is no answer to message {code}")
@@ -119,10 +123,12 @@ class DeliveryCourier:
         for label in (m.SG_ID, m.VERSION):
             if label in said and said[label] != fields[label]:
                 raise MalformedMessage(f"message {answer_code} answers another request")
+        self._consent = consent
 
     def ended(self, request: Request, outcome: Outcome) -> None:
         """Take note of how a request to a PN GW ended. Raises StoreFailed."""
-        self._take(_key(request), outcome)
+        key = _key(request)
+        self._take(key, outcome, self._positions(key))
 
     def put_off(self, request: Request) -> None:
         """Send the request again later, answered or not."""
@@ -150,6 +156,11 @@ class DeliveryCourier:
             self._failing[pn_id].discard(key)
         for action in actions:
             self._execute(key, gateway, action, now)
+
+    def _positions(self, key: Key) -> tuple[Position, Position] | None:
+        """Return where a PN GW should be and where it said it is, None if the store may say something else by now."""
+        state = self._states.of(key)
+        return None if state is None or self._touched else (state.wanted, state.accepted)
 
     def _execute(self, key: Key, gateway: StoredGateway | None, action: Action, now: Moment) -> None:
         _, sg_id = key

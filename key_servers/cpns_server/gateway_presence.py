@@ -35,7 +35,7 @@ class GatewayPresence:
         is connected for as long.
         """
         link = self._link
-        if link is None or not self._goes_by(link, gateway_id) or not self._has_no_way(link, gateway_id):
+        if link is None or not self._has_no_way(link, gateway_id) or not self._goes_by(link, gateway_id):
             return None
         return self._way(link, gateway_id)
 

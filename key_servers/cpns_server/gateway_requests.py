@@ -87,6 +87,7 @@ class GatewayRequests:
         self._places = Places()
         self._couriers: dict[Request, Courier] = {}  # of each request that ever waited
         self._filling = self._closed = False
+        self._encoded: dict[str, tuple[int, uplink_form.Fields, bytes]] = {}  # by form, the last message
         self._next_complaint = float("-inf")
         self._under_way: dict[Request, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()  # also those of requests that were given up
@@ -221,7 +222,7 @@ class GatewayRequests:
     ) -> None:
         outcome: Outcome = Failed(refused=False)
         try:
-            answer = await self._gateways.request(gateway.gateway_id, uplink_form.encode(code, fields, gateway.form))
+            answer = await self._gateways.request(gateway.gateway_id, self._octets(code, fields, gateway.form))
             courier.check(code, fields, answer)
             outcome = Accepted()
         except GatewaySilent:
@@ -241,6 +242,13 @@ class GatewayRequests:
             self._finish(request, courier, Failed(refused=True))
             raise
         self._finish(request, courier, outcome)
+
+    def _octets(self, code: int, fields: uplink_form.Fields, form: str) -> bytes:
+        """Return a message in a form. All PN GWs of one form get the same about one key, which is encoded once."""
+        last = self._encoded.get(form)
+        if last is None or last[:2] != (code, fields):
+            last = self._encoded[form] = (code, fields, uplink_form.encode(code, fields, form))
+        return last[2]
 
     def _finish(self, request: Request, courier: Courier, outcome: Outcome) -> None:
         now = self._clock().monotonic
