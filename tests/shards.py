@@ -37,6 +37,7 @@ LONG_S = {
     "tests/integration/test_server_shards.py": 60,
     "tests/unit/test_server_postgres_away.py": 40,
     "tests/unit/test_server_postgres_copies.py": 20,
+    "tests/unit/test_server_processes.py": 20,
     "tests/integration/test_end_to_end_hostile.py": 45,
     "tests/system/test_system_end_to_end_memory.py": 60,
     "tests/integration/test_end_to_end_losses.py": 25,
