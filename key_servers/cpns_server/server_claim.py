@@ -57,9 +57,9 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
         if at == presence:
             if payload == HERE:
                 present.set()
-        elif payload:
+        elif at == topic and payload:
             found[at] = payload
-        else:
+        elif at == topic:
             read.set()  # this end's own message, after all that the broker had kept
 
     connection = BrokerConnection(

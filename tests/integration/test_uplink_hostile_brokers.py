@@ -5,7 +5,9 @@ who come by another broker. A hint proves nothing (SEC-27).
 """
 
 import asyncio
+import contextlib
 import logging
+import random
 import struct
 from collections import Counter
 
@@ -17,8 +19,19 @@ from message_plane.links.mqtt_client import _PACKET_MAX
 from message_plane.links.mqtt_topics import SHARDS, place_of, presence, tag_of, up
 from tests.integration.plane_world import Party
 from tests.integration.test_mqtt_brokers import both
-from tests.integration.test_mqtt_link import HOME, SERVER, ends, of_server, to_and_fro
-from tests.integration.toy_broker import PUBLISH, ToyBroker, packet, text
+from tests.integration.test_mqtt_link import HOME, SERVER, ends, of_gateway, of_server, to_and_fro
+from tests.integration.toy_broker import (
+    CONNACK,
+    DISCONNECT,
+    PINGRESP,
+    PUBACK,
+    PUBLISH,
+    SUBACK,
+    UNSUBACK,
+    ToyBroker,
+    packet,
+    text,
+)
 from tests.waiting import until
 
 TAG, SERVER_TAG = tag_of(HOME), tag_of(SERVER)
@@ -356,3 +369,65 @@ async def test_every_address_that_one_broker_can_make_up_counts_as_its_own():
     first, second = taken
     assert first == second and hash(first) == hash(second) and first.place == second.place
     assert first.counted_as != second.counted_as and first.carrier != second.carrier
+
+
+# Any answer
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_every_code_of_an_answer_to_connect_is_told_and_survived(broker, version, caplog):
+    for code in (*range(1, 7), *range(125, 164), 255):
+        broker.refuse = code
+        async with ends(of_gateway(broker, version=version)) as (gateway,):
+            state = gateway.link.brokers[0]
+            assert not state.connected and broker.url in state.problem
+    assert "fault of this program" not in caplog.text and "Traceback" not in caplog.text
+    broker.refuse = 0
+    async with both(broker, version=version) as (server, gateway):
+        await to_and_fro(gateway, server)
+
+
+@pytest.mark.parametrize("says", [b"\x21\x00\x00", b"\x21\x00\x01", b"\x27\x00\x00\x00\x01", b"\x24\x00", b"\x25\x00"])
+async def test_limits_that_leave_no_room_are_survived(broker, says, caplog):
+    """Of a CONNACK: no message open, or one; packets of one octet; QoS 0 only; nothing retained."""
+    broker.says = bytes([len(says)]) + says
+    async with ends(of_server(broker), of_gateway(broker)) as (server, gateway):
+        for _ in range(3):
+            for end, name in ((server, HOME), (gateway, SERVER)):
+                with contextlib.suppress(OSError):
+                    end.link.send(await end.link.find(place_of(name)), b"x")
+            await asyncio.sleep(30)
+    assert "fault of this program" not in caplog.text and "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", [SUBACK, UNSUBACK, PUBACK, CONNACK, PINGRESP, DISCONNECT, PUBLISH, 5, 6, 7, 15, 0, 12])
+async def test_random_packets_neither_end_the_program_nor_fill_its_log(broker, kind, caplog):
+    caplog.set_level(logging.INFO)
+    draw = random.Random(kind)
+    async with both(broker) as (server, gateway):
+        for _ in range(60):
+            octets = draw.randbytes(draw.choice([0, 1, 2, 3, 5, 17, 200]))
+            if draw.random() < 0.3:
+                octets = b"\0\1" + octets  # the first message ID
+            broker.send(packet(kind, octets, draw.randrange(16)))
+            await asyncio.sleep(draw.choice([0, 0.01, 3]))
+        await asyncio.sleep(200)
+        await until(lambda: gateway.link.brokers[0].connected and server.link.brokers[0].connected)
+        while not server.received.empty():
+            server.received.get_nowait()
+        await to_and_fro(gateway, server)
+    assert "fault of this program" not in caplog.text and "Traceback" not in caplog.text
+    assert len(caplog.records) <= 2 * (tuning.MQTT_LOG_LINES[1] + 10)
+
+
+async def test_a_topic_alias_names_nobody(broker):
+    """This end has allowed none (Topic Alias Maximum), so an alias without a topic is an empty topic."""
+    async with both(broker) as (server, gateway):
+        alias = b"\x03\x23\x00\x01"
+        for topic in (up(TAG), ""):
+            body = text(topic) + struct.pack("!H", 9) + alias + b"aliased"
+            session_of(broker, SERVER).writer.write(packet(PUBLISH, body, 2))
+        await until(lambda: server.link.counters["mqtt_foreign"] == 1)
+        assert server.received.qsize() == 1
+        server.received.get_nowait()
+        await to_and_fro(gateway, server)
