@@ -117,7 +117,7 @@ async def test_several_processes(tmp_path: Path, reading: Reading) -> None:
     with tempfile.TemporaryDirectory() as sockets, postgres(Path(sockets)) as url:
         async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
             desk.replaced["mqtt.example.org"] = "localhost"
-            desk.replaced["postgresql://keycast@/keycast?host=/var/run/postgresql"] = url
+            desk.replaced["postgresql://keycast_server@/keycast?host=/var/run/postgresql"] = url
             await desk.done("keycast server broker-files ~/broker-files --ca --host localhost --processes 2")
             as_nobody = "unshare --map-user=1000 --map-group=1000 " if os.geteuid() == 0 else ""
             configuration = tmp_path / "broker-files" / "brokers" / "localhost" / "mosquitto.conf"
