@@ -79,10 +79,12 @@ class HandshakeRefused(HandshakeFailed):
 class PeerRefused(PlaneError):
     """The peer has verified the request and has answered with an error.
 
-    `code` is the CoAP response code as "4.03", `reason` the peer's text, at most 96 characters.
+    `code` is the CoAP response code as "4.03", `reason` the peer's text, at most 96 characters, with U+FFFD for each
+    that does not print: it goes to logs and terminals.
     """
 
     def __init__(self, code: str, reason: str) -> None:
+        reason = "".join(each if each.isprintable() else "\ufffd" for each in reason)
         super().__init__(f"the peer answered {code}: {reason}" if reason else f"the peer answered {code}")
         self.code = code
         self.reason = reason

@@ -39,12 +39,28 @@ def ready(value: Any, sentence: str) -> None:
 def _formatter() -> logging.Formatter:
     if "JOURNAL_STREAM" in os.environ:
         return _JournalFormatter("%(name)s: %(message)s")
-    return logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", _DATES)
+    return _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", _DATES)
 
 
-class _JournalFormatter(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """A formatter that shows what does not print by its number, and indents further lines of a message.
+
+    A text of a peer in it may be made to look like a line of the log, or to move the terminal.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        if not record.message.isprintable():
+            record.message = "\n  ".join(map(_printable, record.message.split("\n")))
+        return super().formatMessage(record)
+
+
+class _JournalFormatter(_Formatter):
     """A formatter that puts "<priority>" before each line, including those of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

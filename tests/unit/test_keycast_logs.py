@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from keycast.terminal import logs
 from keycast.terminal.logs import begin_log, ready
+from message_plane.errors import PeerRefused
 
 OF_BLUETOOTH = [logging.getLogger(name) for name in ("bleak", "bumble", "dbus_fast")]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
@@ -51,7 +53,7 @@ def test_under_systemd_each_line_has_its_priority(
     root.debug("detail")
     said = capsys.readouterr()
     assert said.out == "<6>keycast: gw serves home\n"
-    assert said.err == "<4>root: two lines,\n<4>one of them wrapped\n<3>root: broken\n<7>root: detail\n"
+    assert said.err == "<4>root: two lines,\n<4>  one of them wrapped\n<3>root: broken\n<7>root: detail\n"
 
 
 def test_the_libraries_of_bluetooth_do_not_log_each_packet(root: logging.Logger) -> None:
@@ -66,3 +68,26 @@ def test_a_library_that_was_told_to_log_less_stays_so(root: logging.Logger) -> N
     logging.getLogger("bumble").setLevel(logging.CRITICAL)
     begin_log(verbose=True)
     assert logging.getLogger("bumble.host").getEffectiveLevel() == logging.CRITICAL
+
+
+HOSTILE = "x\n2026-01-01T00:00:00 INFO all is well\x1b[2J\x9b2J\u202eabc\u2028d"
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_text_of_a_peer_looks_like_no_line_and_moves_no_terminal(
+    journal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    if journal:
+        monkeypatch.setenv("JOURNAL_STREAM", "1:2")
+    record = logging.LogRecord("keycast", logging.INFO, __file__, 0, "it said: %s", (HOSTILE,), None)
+    shown = logs._formatter().format(record)
+    first, second = shown.split("\n")
+    assert first.isprintable() and second.isprintable() and re.match("(<6>)?  2026.*all is well", second)
+    plain = logging.LogRecord("keycast", logging.INFO, __file__, 0, "Grüße an %s", ("lamp",), None)
+    assert logs._formatter().format(plain).endswith("keycast: Grüße an lamp")
+
+
+def test_the_reason_of_a_peer_that_refuses_prints() -> None:
+    refused = PeerRefused("4.03", HOSTILE)
+    assert str(refused).isprintable() and refused.reason.isprintable() and "all is well" in refused.reason
