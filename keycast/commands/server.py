@@ -189,11 +189,12 @@ def _reached(settings: "ServerConfig", brokers: "Sequence[BrokerStatus]") -> str
 def show_status(state: StateFolder = _STATE) -> None:
     """Show what a running Server is reached by, its brokers, how much it serves, alarms and counters.
 
-    The exit code is 2 if an alarm stands. Example: keycast server status --state server-state
+    The exit code is 2 if an alarm stands, or the store cannot be read. Example: keycast server status --state
+    server-state
     """
     found = ask(DEFAULT_CONFIG, state, "server.status")
     answer(found, lambda: _show_status(found))
-    if found["alarms"]:
+    if found["alarms"] or found["gateway_count"] is None:
         raise typer.Exit(2)
 
 

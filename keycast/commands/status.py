@@ -31,12 +31,17 @@ def show_brokers(brokers: list[dict[str, Any]]) -> None:
     for each in brokers:
         since = f"since {local(each['since'])}"
         if each["connected"]:
-            console.print(f"broker {each['url']}: connected {since}")
+            console.print(f"broker {each['url']}: connected {since}{_but(each)}")
         elif each["problem"]:
-            problem = each["problem"].replace(f"the broker {each['url']} ", "it ", 1)
-            console.print(f"broker {each['url']}: not connected {since}: {problem}")
+            console.print(f"broker {each['url']}: not connected {since}{_but(each)}")
         else:
             console.print(f"broker {each['url']}: not connected, not needed now")
+
+
+def _but(broker: dict[str, Any]) -> str:
+    """Return what is wrong with a broker, after its URL; "" for nothing."""
+    problem = broker["problem"].replace(f"the broker {broker['url']} ", "it ", 1)
+    return f": {problem}" if problem else ""
 
 
 def _is_silent(board: dict[str, Any]) -> bool:

@@ -26,6 +26,7 @@ _DEFAULT = Path("keycast.toml")
 REFUSED = "refused"
 """The code of refusals that have no code of their own."""
 
+_OTHER_RELEASE = "unknown-command"
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT)
 _json_wanted = False
 
@@ -119,7 +120,14 @@ def answer(value: Any, *shown: str | Text | Callable[[], object]) -> None:
         if isinstance(each, str | Text):
             console.print(each)
         else:
-            each()
+            try:
+                each()
+            except (
+                KeyError
+            ) as missing:  # a gateway or Server that was not restarted since keycast was brought up to date
+                refuse(
+                    f"the answer has no {missing}: what runs there is of another release. Restart it.", _OTHER_RELEASE
+                )
 
 
 def remark(sentence: str) -> None:

@@ -32,7 +32,8 @@ _PACKET_MAX = tuning.MQTT_DATAGRAM_MAX + tuning.MQTT_AROUND_DATAGRAM
 class Means:
     """What this end shows to a broker: its `tag`; `client_id`, of its own for each process; and what lets it in.
 
-    `context` is None if no broker has TLS.
+    `known_as`: the name by which access lists know it, `user` or the CN of its certificate. `context` is None if no
+    broker has TLS.
     """
 
     tag: str
@@ -40,6 +41,7 @@ class Means:
     user: str
     password: str | None = field(repr=False)
     context: ssl.SSLContext | None
+    known_as: str
 
 
 def means_of(section: MqttSection, own_id: str, process: str = "") -> Means:
@@ -53,7 +55,8 @@ def means_of(section: MqttSection, own_id: str, process: str = "") -> Means:
     context = mqtt_files.tls_context(section.files) if wants_tls else None
     password = mqtt_files.password_of(section.files)
     user = section.user or (tag if password else "")
-    return Means(tag, client_id, user, password, context)
+    known_as = user or (context and mqtt_files.common_name(section.files)) or tag
+    return Means(tag, client_id, user, password, context, known_as)
 
 
 # Called with the topic and the payload of a message, and whether its sender asked the broker to keep it (retained).

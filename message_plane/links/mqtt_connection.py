@@ -73,7 +73,7 @@ class BrokerConnection:
             raise mqtt_trouble.lost(self.broker, problem) from None
         for topic, reason in zip(topics, reasons, strict=False):
             if mqtt_trouble.is_refusal(reason):
-                raise mqtt_trouble.topic_refused(self.broker, topic, "read", self._user)
+                raise mqtt_trouble.topic_refused(self.broker, topic, "read", self._means.known_as)
 
     async def unsubscribe(self, topics: Sequence[str]) -> None:
         """End subscriptions. Does nothing if the connection is lost meanwhile."""
@@ -122,10 +122,6 @@ class BrokerConnection:
 
     # Private
 
-    @property
-    def _user(self) -> str:
-        return self._means.user or self._means.tag
-
     def _say_here(self) -> None:
         self._say_again = None
         self.say(HERE)
@@ -149,4 +145,4 @@ class BrokerConnection:
         elif reason >= mqtt_trouble.REFUSED:
             self._counters["mqtt_refused"] += 1
             topic = topic or mqtt_topics.presence(self._means.tag)
-            self._refused(mqtt_trouble.topic_refused(self.broker, topic, "write", self._user))
+            self._refused(mqtt_trouble.topic_refused(self.broker, topic, "write", self._means.known_as))

@@ -211,6 +211,23 @@ def test_the_status_says_when_a_server_elsewhere_was_heard_last(monkeypatch: pyt
     assert "no key is given out until the CPNS Server answers" in shown(uplink="udp", is_withholding=True)
 
 
+def test_an_answer_of_another_release_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "ask", lambda *_: {name: QUIET[name] for name in QUIET if name != "brokers"})
+    app = typer.Typer()
+    app.command()(status.command)
+    run = CliRunner().invoke(app, [])
+    assert run.exit_code == 1 and "of another release. Restart it." in run.stderr
+
+
+def test_what_a_broker_refuses_is_shown_although_it_is_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "mqtts://a:8883"
+    broker = {"url": url, "connected": True, "since": 0, "problem": f"the broker {url} does not let x write y."}
+    monkeypatch.setattr(status, "ask", lambda *_: QUIET | {"brokers": [broker]})
+    app = typer.Typer()
+    app.command()(status.command)
+    assert ": it does not let x write y." in CliRunner().invoke(app, []).output
+
+
 @pytest.mark.req("SEC-28")
 def test_a_group_shows_how_its_key_came_to_each_board_and_which_have_not_confirmed_it(
     monkeypatch: pytest.MonkeyPatch,

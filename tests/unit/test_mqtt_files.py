@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from message_plane.errors import BrokerFilesRefused
+from message_plane.links.mqtt_client import means_of
 from message_plane.links.mqtt_files import check, password_of, tls_context
-from message_plane.links.mqtt_section import BrokerFiles
+from message_plane.links.mqtt_section import BrokerFiles, MqttSection
+from message_plane.links.mqtt_topics import tag_of
 
 NOW = datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -62,6 +64,11 @@ def test_the_processes_of_a_server_have_names_of_their_own_and_a_gateway_has_not
     second = made(tmp_path, "second", f"{TAG}-2")
     check(second, TAG, NOW, is_server=True)
     assert f"CN {TAG}-2" in refusal(second)
+    of_second = {"ca": second.ca, "certificate": second.certificate, "key": second.key}
+    means = means_of(MqttSection(brokers=["mqtts://b"], **of_second), "cpns.example", "b")
+    assert means.known_as == f"{TAG}-2", "below which `user` a line of the access list is missing"
+    plain = MqttSection(brokers=["mqtt://localhost"], **of_second)
+    assert means_of(plain, "cpns.example").known_as == tag_of("cpns.example")
 
 
 @pytest.mark.parametrize("cn", ["gw.home", TAG.upper(), f"{TAG}2", TAG[:-1], None])

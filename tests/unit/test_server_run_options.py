@@ -95,7 +95,8 @@ def test_the_status_shows_the_brokers_and_ends_with_2_while_an_alarm_stands(monk
     assert "3 handshakes_done" in run.stdout
     assert json.loads(typed("status", "--json").stdout)["gateway_count"] == 2
     answer.value = STATUS | {"gateway_count": None, "group_count": None}
-    assert "gateways: not known" in typed("status").stdout
+    run = typed("status")
+    assert run.exit_code == 2 and "gateways: not known" in run.stdout
     answer.value = STATUS | {"alarms": [ALARM]}
     run = typed("status")
     assert run.exit_code == 2 and "It is away." in run.stdout
