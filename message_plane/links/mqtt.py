@@ -41,14 +41,16 @@ class MqttAddress(Address):
     has sent is counted for each broker by itself, because a broker can make up datagrams of any tag.
     """
 
-    __slots__ = ("tag", "via")
+    __slots__ = ("tag", "times_left", "via")
 
     echo_proves = False
 
-    def __init__(self, link: MqttLink, tag: str, via: Broker | None = None) -> None:
+    def __init__(self, link: MqttLink, tag: str, via: Broker | None = None, times_left: int = 0) -> None:
+        """`times_left`: that of `Whereabouts` when the datagram came."""
         super().__init__(link)
         self.tag = tag
         self.via = via
+        self.times_left = times_left
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MqttAddress) and self.tag == other.tag and self.link is other.link
@@ -189,7 +191,7 @@ class MqttLink(Link[MqttAddress]):
 
     def prefer(self, address: MqttAddress) -> None:
         if address.via is not None:
-            self._whereabouts(address.tag).prove(address.via)
+            self._whereabouts(address.tag).prove(address.via, address.times_left)
 
     async def close(self) -> None:
         self._receive = None
@@ -260,7 +262,7 @@ class MqttLink(Link[MqttAddress]):
             if whereabouts.heard_by is None:
                 self._back(tag)
             whereabouts.heard_by = broker
-            self._give(self._receive, bytes(payload), MqttAddress(self, tag, broker))
+            self._give(self._receive, bytes(payload), MqttAddress(self, tag, broker, whereabouts.times_left))
 
     def _sender(self, topic: str) -> str | None:
         """Return the tag of the end that publishes at a topic, None if this end does not listen to it."""

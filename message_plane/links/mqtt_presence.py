@@ -17,14 +17,16 @@ class Whereabouts:
     """What is known of one peer.
 
     `heard_by` is the broker of its last datagram, `proved_by` that of the last one that has proved to be of the peer;
-    None if the peer has left it since. Only the latter says where to send.
+    None if the peer has left it since. Only the latter says where to send. `times_left` counts how often the peer was
+    said to leave a broker.
     """
 
-    __slots__ = ("_at", "_gone", "_hinted_at", "_later", "_left", "heard_by", "proved_by")
+    __slots__ = ("_at", "_gone", "_hinted_at", "_later", "_left", "heard_by", "proved_by", "times_left")
 
     def __init__(self) -> None:
         self.heard_by: Broker | None = None
         self.proved_by: Broker | None = None
+        self.times_left = 0
         self._at: frozenset[Broker] = frozenset()
         self._gone: frozenset[Broker] = frozenset()
         self._hinted_at = -tuning.MQTT_HINT_S
@@ -37,6 +39,7 @@ class Whereabouts:
         self._gone = self._gone - {broker} if here else self._gone | {broker}
         if not here:
             self._left = True
+            self.times_left += 1
             self.heard_by = None if self.heard_by == broker else self.heard_by
             self.proved_by = None if self.proved_by == broker else self.proved_by
 
@@ -44,10 +47,14 @@ class Whereabouts:
         """Forget what a broker has said, because it will say it again."""
         self._at -= {broker}
 
-    def prove(self, broker: Broker) -> None:
-        """Note that a datagram that has come by a broker is of the peer, by a handshake or a message of its session."""
-        self.proved_by = broker
-        self._gone -= {broker}
+    def prove(self, broker: Broker, times_left: int) -> None:
+        """Note that a datagram that has come by a broker is of the peer, by a handshake or a message of its session.
+
+        `times_left`: the count when it came. If the peer has left a broker since, it says nothing about now.
+        """
+        if times_left == self.times_left:
+            self.proved_by = broker
+            self._gone -= {broker}
 
     def is_present(self, connected: Collection[Broker]) -> bool | None:
         """Return whether the peer can be reached by one of the brokers that are `connected`; None if none has said."""

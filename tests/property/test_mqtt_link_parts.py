@@ -166,7 +166,7 @@ def test_a_peer_is_sent_to_where_it_proved_itself_unless_it_has_left_and_what_is
         if what == "heard":
             where.heard_by = heard = broker
         elif what == "proved":
-            where.prove(broker)
+            where.prove(broker, where.times_left)
             proved = broker
             gone.discard(broker)
         elif what == "forget":
@@ -191,3 +191,11 @@ def test_a_peer_is_sent_to_where_it_proved_itself_unless_it_has_left_and_what_is
         assert set(brokers) == at & connected
     else:
         assert set(brokers) == connected
+
+
+def test_what_is_proved_after_the_peer_has_left_says_nothing_about_now():
+    where = Whereabouts()
+    where.heard_by, came = BROKERS[0], where.times_left
+    where.tell(BROKERS[0], here=False)
+    where.prove(BROKERS[0], came)  # a datagram that came before, verified only now
+    assert where.is_present(BROKERS) is False and where.proved_by is None
