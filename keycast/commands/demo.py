@@ -68,7 +68,10 @@ def command(
             f"{uplink!r} is no way to a CPNS Server: write {', '.join(UPLINKS[:-1])} or {UPLINKS[-1]}", "not-allowed"
         )
     if apart and uplink == UPLINKS[0]:
-        refuse("A CPNS Server in the gateway's process serves one home, and no end-to-end group.", "not-allowed")
+        refuse(
+            "A CPNS Server in the gateway's process serves one home and no end-to-end group: name udp or mqtt.",
+            "not-allowed",
+        )
     if boards < 2 * homes:
         refuse(f"{homes} homes need {2 * homes} boards or more: --boards {2 * homes}", "not-allowed")
     extras.require("gateway", "boards", *(["ble"] if ble else []))

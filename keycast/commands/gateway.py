@@ -96,6 +96,9 @@ def init(
     with sentences():
         if broker_files is not None and not broker:
             refuse("the files are for a broker: name it with --broker", "not-allowed")
+        if broker_files is not None and (broker_files / "gateways").is_dir():
+            own = broker_files / "gateways" / gateway
+            refuse(f"{broker_files} has the files of all ends. Name those of this gateway: {own}", "not-allowed")
         parse(text.encode(), str(path))  # what `run` would refuse is not written
         files.write_new(path, text.encode())
     step = "trust-server CREDENTIAL" if broker else "run"

@@ -131,6 +131,8 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
             broker_of(url)
         except ValueError as error:
             raise ServerError(f"{url!a} is not {error}.") from None
+    if files is not None and (files / "server" / "client.crt").exists():
+        raise ServerError(f"{files} has the files of all ends.", f"Name those of the Server: {files / 'server'}")
     named = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
     paths = {} if files is None else {what: files / name for what, name in named.items()}
     if password is not None:

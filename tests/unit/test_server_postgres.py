@@ -4,6 +4,7 @@ import contextlib
 import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cpns.errors import CpnsError
 from key_servers.cpns_server.database import Write
 from key_servers.cpns_server.databases import open_database
+from key_servers.cpns_server.postgres.connection import PatientConnection, connect
 from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreContended, StoreFailed, StoreUnusable
@@ -40,6 +42,28 @@ def test_no_error_shows_the_password(tmp_path: Path) -> None:
         with pytest.raises(StoreUnusable) as told:
             open_database(tmp_path, url)
         assert "hunter2" not in str(told.value) and told.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "step"),
+    [
+        ("server does not support SSL, but SSL was required", "Switch TLS on there"),
+        ('root certificate file "/nope" does not exist Either provide the file', "Name the CA of its certificate"),
+        ("SSL error: certificate verify failed", "sslrootcert=FILE"),
+        ('server certificate for "a" does not match host name "b"', "the host as the certificate does"),
+        ("Connection refused Is the server running on that host and accepting TCP/IP connections?", "Check its URL"),
+    ],
+)
+def test_a_connection_that_cannot_be_made_is_told_with_the_next_step(
+    reason: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise psycopg.OperationalError(reason)
+
+    monkeypatch.setattr(PatientConnection, "connect", refuse)
+    with pytest.raises(StoreUnusable) as caught:
+        connect("postgresql://keycast@/keycast?host=/nowhere")
+    assert step in str(caught.value) and "?. " not in str(caught.value)
 
 
 def test_no_error_shows_a_value_of_a_row(url: str) -> None:

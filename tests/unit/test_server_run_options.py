@@ -47,6 +47,18 @@ def test_the_files_of_a_client_are_in_one_folder(settings: list[ServerConfig], t
     assert settings[0].mqtt.files == files and settings[0].mqtt.brokers[1] == "mqtts://two.example:8883"
 
 
+def test_the_folder_of_all_ends_is_told_from_that_of_one(settings: list[ServerConfig], tmp_path: Path) -> None:
+    for each in ("server", "gateways/gw.home"):
+        (tmp_path / each).mkdir(parents=True)
+        (tmp_path / each / "client.crt").touch()
+    run = typed("run", "--broker", BROKER, "--broker-files", str(tmp_path))
+    assert run.exit_code == 1 and f"Name those of the Server: {tmp_path / 'server'}" in run.stderr and not settings
+    words = ["gateway", "init", str(tmp_path / "keycast.toml"), "--broker", BROKER, "--broker-files", str(tmp_path)]
+    init = CliRunner().invoke(program(["gateway"]), words)
+    assert init.exit_code == 1 and f"Name those of this gateway: {tmp_path / 'gateways' / 'gw.home'}" in init.stderr
+    assert not (tmp_path / "keycast.toml").exists()
+
+
 def test_in_place_of_a_certificate_there_may_be_a_password(settings: list[ServerConfig], tmp_path: Path) -> None:
     files = ("--broker-files", str(tmp_path), "--broker-password-file", "password")
     for words in (files, files[2:]):

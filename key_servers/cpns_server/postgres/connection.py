@@ -72,10 +72,8 @@ def connect(url: str) -> PatientConnection:
             connection.close()
             raise
     except psycopg.Error as error:
-        raise StoreUnusable(
-            f"The PostgreSQL database cannot be reached: {_without_secrets(error, wanted)}.",
-            "Check its URL, its password and that it runs.",
-        ) from None
+        text = _without_secrets(error, wanted)
+        raise StoreUnusable(f"The PostgreSQL database cannot be reached: {text}.", _step(text)) from None
     return connection
 
 
@@ -126,9 +124,18 @@ class _BoolDumper(Dumper):
         return b"1" if obj else b"0"
 
 
+def _step(text: str) -> str:
+    """Return what a person can do about a connection that libpq could not make for the reason `text`."""
+    if "does not support SSL" in text:
+        return "Switch TLS on there (ssl = on in postgresql.conf), or reach it over a Unix socket."
+    if "certificate" in text:
+        return "Name the CA of its certificate (?sslrootcert=FILE in the URL), and the host as the certificate does."
+    return "Check its URL, its password and that it runs."
+
+
 def _without_secrets(error: psycopg.Error, wanted: dict[str, Any]) -> str:
     text = " ".join(str(error).split()).rstrip(".?")
     for name in _SECRETS:
         if secret := wanted.get(name):
             text = text.replace(str(secret), "...")
-    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}..."
+    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]} .."
