@@ -222,9 +222,9 @@ class Sessions:
         """
         if self._candidates.get(session.entity_id) is session:
             promoted = self._promotions.run(session.recipient_id, lambda: self._promote(session, address))
-            if not await promoted:
+            if not await promoted or session.over:
                 return False
-        if session.over:
+        if session.ended:  # by this process; the message itself was not accepted if the key does not stand any more
             return False
         session.heard_at = monotonic()
         if number is not None:

@@ -142,6 +142,7 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
 
 async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") -> None:
     from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
+    from key_servers.cpns_server import garbage
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
     from keycast.services.server_steering import server_commands
@@ -154,6 +155,7 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") 
     check_path(state / SOCKET_FILE)  # before anything is made
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings, database_url=os.environ.get(DATABASE_VARIABLE))
+        garbage.search_rarely()
         control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up))
         await _serve(server, control, settings, rest)
 

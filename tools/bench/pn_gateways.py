@@ -69,6 +69,8 @@ class PnGateways:
         self._expected: Expect | None = None
         self._missing = 0
         self._silent = 0
+        self._payload = b""
+        self._taken = ("", 0, b"")
         self._reached = Reached(0.0, 0)
         self._initiators: list[Initiator] = []
         self._shaking = 0
@@ -145,12 +147,11 @@ class PnGateways:
         context = self._contexts[number]
         _, _, payload, request = context.unprotect_request(message.options, message.payload)
         form = uplink_form.form_of(payload)
-        code, fields = uplink_form.decode(payload)
-        answer = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: fields[messages.SG_ID]}
-        if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
-            answer[messages.VERSION] = fields[messages.VERSION]
-            self._note(number, fields[messages.SG_ID], fields[messages.VERSION], octets)
-        encoded = uplink_form.encode(code + 1, answer, form)
+        if payload != self._payload:  # what all of them get is taken apart once, as each has a processor of its own
+            self._payload, self._taken = payload, _taken(payload, form)
+        sg_id, version, encoded = self._taken
+        if version:
+            self._note(number, sg_id, version, octets)
         options = [(_CONTENT_FORMAT, bytes([_FORMATS[form]]))]
         code, options, payload = context.protect_response(request, _CHANGED, options, encoded)
         return Message(kind, code, message.mid, message.token, options, payload)
@@ -162,3 +163,12 @@ class PnGateways:
         if wanted is not None and sg_id == wanted.sg_id and before < wanted.version <= version:
             self._missing -= 1
         self._reached = Reached(time.monotonic(), octets)
+
+
+def _taken(payload: bytes, form: str) -> tuple[str, int, bytes]:
+    """Return the SG ID, the version of the key (0 for none), and the answer, of a message in a form."""
+    code, fields = uplink_form.decode(payload)
+    answer = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: fields[messages.SG_ID]}
+    if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
+        answer[messages.VERSION] = fields[messages.VERSION]
+    return fields[messages.SG_ID], answer.get(messages.VERSION, 0), uplink_form.encode(code + 1, answer, form)
