@@ -23,7 +23,7 @@ from key_servers.sql.transport import with_tls
 from keycast.broker.folder import WantedFiles, bring_up
 from message_plane.errors import BrokerFilesRefused
 from message_plane.links import mqtt_files
-from message_plane.links.mqtt_connection import means_of
+from message_plane.links.mqtt_client import means_of
 from message_plane.links.mqtt_section import BrokerFiles, MqttSection
 
 PACKAGES = ("cpns", "gateway_agent", "key_servers", "keycast", "message_plane", "mikey_sakke")
