@@ -204,6 +204,8 @@ class MqttLink(Link[MqttAddress]):
             self._whereabouts(self._server).forget(connection.broker)
             await connection.subscribe([mqtt_topics.down(self._tag), mqtt_topics.presence(self._server)])
         else:
+            for whereabouts in self._known.values():
+                whereabouts.missed()
             # The broker may have kept the subscriptions to shards that were served before.
             await connection.unsubscribe(mqtt_topics.all_up(frozenset(range(SHARDS)) - self._serves))
             await connection.subscribe([mqtt_topics.EVERY_PRESENCE, *mqtt_topics.all_up(self._serves)])

@@ -46,6 +46,11 @@ class Whereabouts:
     def forget(self, broker: Broker) -> None:
         """Forget what a broker has said, because it will say it again."""
         self._at -= {broker}
+        self.missed()
+
+    def missed(self) -> None:
+        """Note that the peer may have left and come back unseen, as this end was away from a broker."""
+        self._left = True
 
     def prove(self, broker: Broker, times_left: int) -> None:
         """Note that a datagram that has come by a broker is of the peer, by a handshake or a message of its session.
