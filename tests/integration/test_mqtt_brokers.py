@@ -14,6 +14,7 @@ from message_plane.links.mqtt import MqttLink, MqttSection
 from message_plane.links.mqtt_brokers import Brokers
 from message_plane.links.mqtt_client import means_of
 from message_plane.links.mqtt_connection import BrokerConnection
+from message_plane.links.mqtt_presence import Whereabouts
 from message_plane.links.mqtt_section import Broker, broker_of
 from message_plane.links.mqtt_topics import SHARDS, down, place_of, presence, shard_of, tag_of, up
 from tests.integration.test_mqtt_link import HOME, SERVER, ends, of_gateway, of_server, to_and_fro
@@ -432,3 +433,15 @@ async def test_an_end_that_reads_that_it_is_gone_says_that_it_is_here(broker):
 def test_a_link_without_a_broker_cannot_be():
     with pytest.raises(ValueError, match="no broker"):
         MqttLink(MqttSection(brokers=[]), HOME, server_id=SERVER)
+
+
+async def test_a_peer_that_comes_back_with_the_broker_is_hinted_at_however_soon():
+    hints, peer = [], Whereabouts()
+    peer.back(lambda: hints.append("first"))
+    peer.back(lambda: hints.append("repeated"))
+    await asyncio.sleep(tuning.MQTT_HINT_S / 2)
+    peer.missed()
+    peer.back(lambda: hints.append("again"))
+    assert hints == ["first"]
+    await asyncio.sleep(tuning.MQTT_HINT_S)
+    assert hints == ["first", "again"]
