@@ -155,6 +155,8 @@ async def test_a_registered_pn_gw_that_floods_handshakes_has_one_a_second_and_on
         street.broker.publish(up(tag), message_1[:2] + mid + b"%04d" % number + message_1[8:])
         await asyncio.sleep(0.01)
     assert street.server.counters()["handshakes_started"] - started <= 4 + tuning.HANDSHAKES_PER_ADDRESS[1] + 1
+    assert street.server._sessions is not None
+    assert len(street.server._sessions._endpoint._reception._half_open) <= 1
     await street.update_reaches_the_home()
     await until(street.is_settled)  # its own session lives, too
 
