@@ -45,10 +45,11 @@ def test_gateways_come_back_after_a_restart_of_the_broker_and_of_the_server(monk
     monkeypatch.setattr(mqtt_returns, "SIZE", FEW)
     monkeypatch.setattr(mqtt_returns, "ROUNDS", 1)
     monkeypatch.setattr(mqtt_returns, "STABLE_S", 0.1)
-    restart, handshakes = rows(mqtt_returns.measure).values()
+    restart, handshakes, by_core = rows(mqtt_returns.measure).values()
     assert restart.target == 2 * restart.peer_value
     assert handshakes.is_rate
     assert handshakes.target == 0.5 * handshakes.peer_value
+    assert by_core.peer_value == handshakes.peer_value
 
 
 def test_two_processes_share_the_gateways_beside_one(monkeypatch):

@@ -19,7 +19,7 @@ from tools.bench.mqtt import connected, group, put_fleet, serving
 from tools.bench.mqtt_gateways import AllBack, ShakeHands, Shaken
 from tools.bench.pn_gateways import Expect
 from tools.bench.rows import Line, Row, Skipped, Tell
-from tools.bench.server_process import Updated, UpdateKey
+from tools.bench.server_process import Settle, Updated, UpdateKey, Usage
 from tools.bench.side_process import SideProcess
 from tools.bench.udp_gateways import fits
 
@@ -51,7 +51,7 @@ async def _returns(tell: Tell) -> list[Line]:
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(plan.running())
             gateways = await stack.enter_async_context(connected(keys, plan))
-            alone, ours, made = [], [], []
+            alone, ours, made, made_by_core = [], [], [], []
             for number in range(ROUNDS):
                 tell(f"restart {number + 1} of the broker, its clients alone")
                 broker, seconds = await _restart(stack, plan, broker, gateways, None)
@@ -64,9 +64,12 @@ async def _returns(tell: Tell) -> list[Line]:
             for number in range(ROUNDS):
                 tell(f"{SIZE:,} handshakes, {number + 1}")
                 fleet.discard_sessions(folder / "server")
-                async with serving(folder / "server", plan), asyncio.timeout(_GIVE_UP_S):
+                async with serving(folder / "server", plan) as server, asyncio.timeout(_GIVE_UP_S):
+                    before: Usage = await server.ask(Settle())
                     shaken: Shaken = await gateways.ask(ShakeHands(credential))
+                    after: Usage = await server.ask(Settle())
                 made.append(SIZE / (shaken.ended - shaken.begun))
+                made_by_core.append(SIZE / (after.processor - before.processor))
     tell("the EDHOC responder alone")
     server_alone, gateway = OwnIdentity.new("cpns.bench", "server"), OwnIdentity.new("gw.bench", "gateway")
     responder = max(handshakes.responder_rate(server_alone, gateway) for _ in range(ROUNDS))
@@ -89,6 +92,14 @@ async def _returns(tell: Tell) -> list[Line]:
             responder,
             TARGET_HANDSHAKES * responder,
             note,
+        ),
+        Row(
+            f"restart of the Server without sessions, {SIZE:,} PN GWs over MQTT and TLS: for one core of the Server",
+            max(made_by_core),
+            "handshakes/s",
+            "EDHOC responder alone",
+            responder,
+            note=f"{note}; with the first message on each session",
         ),
     ]
 

@@ -73,8 +73,10 @@ class PnGateways:
         self._taken = ("", 0, b"")
         self._reached = Reached(0.0, 0)
         self._initiators: list[Initiator] = []
+        self._alive: dict[int, object] = {}  # by number, the request whose answer is awaited
+        self._mid = 2  # the last message ID of requests
         self._shaking = 0
-        self.shaken_at = 0.0
+        self.shaken_at = 0.0  # the end of the last handshake
 
     def expect(self, wanted: Expect) -> None:
         held = self._versions.get(wanted.sg_id, {})
@@ -100,7 +102,7 @@ class PnGateways:
 
     @property
     def have_shaken(self) -> bool:
-        """True once all handshakes are done."""
+        """True once all handshakes are done, and the Server uses the sessions: it has answered a sign of life."""
         return self._shaking == 0
 
     def take(self, number: int, datagram: bytes) -> bytes | None:
@@ -125,6 +127,12 @@ class PnGateways:
     def _handshake(self, number: int, message: Message) -> bytes | None:
         """Go on with the handshake of a PN GW, or with nothing if the message is the answer to a sign of life."""
         if message.token == _ALIVE:
+            code, _, _ = self._contexts[number].unprotect_response(
+                self._alive[number], message.options, message.payload
+            )
+            if code != _CHANGED:  # the Server has no room now
+                return self._sign_of_life(number)
+            self._shaking -= 1
             return None
         initiator = self._initiators[number]
         if message.token == _MESSAGE_1:
@@ -133,11 +141,14 @@ class PnGateways:
         secret, salt = made.export(LABEL_MASTER_SECRET, 16), made.export(LABEL_MASTER_SALT, 8)
         context = oscore.Context(secret, salt, made.sender_id, made.recipient_id, 0, lambda _: None, fresh=True)
         self._contexts[number] = context
-        self._shaking -= 1
         self.shaken_at = time.monotonic()
-        # The Server uses a new session once a request on it has verified: a sign of life, which is an empty message.
-        code, options, payload, _ = context.protect_request(_POST, _CPNS, b"")
-        return bytes(Message(NON, code, 3, _ALIVE, options, payload).encode())
+        return self._sign_of_life(number)
+
+    def _sign_of_life(self, number: int) -> bytes:
+        """Return an empty message: the Server uses a new session once a request on it has verified."""
+        code, options, payload, self._alive[number] = self._contexts[number].protect_request(_POST, _CPNS, b"")
+        self._mid = self._mid % 0xFFFF + 1
+        return bytes(Message(NON, code, self._mid, _ALIVE, options, payload).encode())
 
     def _answer(self, number: int, message: Message, octets: int) -> Message:
         kind = ACK if message.type == CON else NON
