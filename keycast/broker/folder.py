@@ -263,10 +263,11 @@ class _Writing:
 
     def _write_revocations(self, authority: CertificateAuthority, anew: bool) -> None:
         paths = [self._folder / BROKERS / broker.folder / "revoked.crl" for broker in self._register.brokers]
-        if anew or not all(map(os.path.lexists, paths)):
+        due = paths if anew else [path for path in paths if not os.path.lexists(path)]
+        if due:
             revoked = {int(serial, 16): at for serial, at in self._register.revoked.items()}
             octets = authority.revocations(revoked, self._now)
-            for path in paths:
+            for path in due:
                 if os.path.lexists(path):
                     self._change.changed.append(str(path.relative_to(self._folder)))
                 _write(path, octets)

@@ -8,6 +8,7 @@ A person gets lines; with `--json` a program gets one JSON value on standard out
 import errno
 import json
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -192,7 +193,7 @@ def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any
 
         return over_rest(server, do, arguments)
     if state is not None:
-        return over_socket(state, do, "keycast server run", **arguments)
+        return over_socket(state, do, f"keycast server run --state {shlex.quote(str(state))}", **arguments)
     if not config.exists() and SERVER_STATE.is_dir():
         raise GatewayError(f"There is no file {config}, but a CPNS Server's folder.", f"Add: --state {SERVER_STATE}")
     return over_socket(load(config).gateway.state_dir, do, "keycast gateway run", **arguments)

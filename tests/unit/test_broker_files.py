@@ -88,8 +88,7 @@ def test_a_repeated_call_adds_and_keeps(folder: Path) -> None:
     after = contents(folder)
     del before["register.json"]
     changed = {name for name, octets in before.items() if after[name] != octets}
-    # the second process of the Server is in the first; the other is signed anew
-    assert changed == {f"brokers/mqtt.example.org/{name}" for name in ("acl", "revoked.crl")}
+    assert changed == {"brokers/mqtt.example.org/acl"}, "the second process of the Server is in it"
     assert f"gateways/{tag_of('attic/#')}/client.key" in after
     own = certificate(folder / "server-2" / "client.crt")
     assert own.subject.rfc4514_string() == f"CN={tag_of('server.local')}-2"
@@ -167,6 +166,8 @@ def test_what_a_broker_has_to_be_brought_is_named(folder: Path) -> None:
     result = typed("broker-files", folder, "--host", HOSTS, "--install-at", "/srv/keycast")
     assert f"Changed: {below}/mosquitto.conf. Copy each to its broker, and restart that." in result.output
     assert "Nothing new." in typed("broker-files", folder).output
+    result = typed("broker-files", folder, "--host", "mqtt2.example.org")
+    assert "New: brokers/mqtt2.example.org\n" in result.output and "Changed" not in result.output
 
 
 def test_an_authority_of_ones_own(tmp_path: Path) -> None:
