@@ -53,7 +53,7 @@ def broker_files(
     """Write what a Mosquitto needs to serve keycast: its configuration, who may do what, and certificates.
 
     Called again it adds brokers, gateways and processes, and keeps the rest. A file that you changed is left alone.
-    After --revoke copy acl and revoked.crl to each broker and reload it (SIGHUP): that gateway is cut off at once.
+    After --revoke copy acl and revoked.crl to each broker and restart it: that gateway is cut off at once.
 
     Example: keycast server broker-files broker-files --ca --host mqtt.example.org --gateway gw.home
     """
@@ -91,8 +91,7 @@ def _done(change: "Change", revoked: list[str]) -> list[str]:
     lines = [f"New: {', '.join(new)}"] if new else []
     lines += [f"Revoked: {', '.join(ended)}"] if ended else []
     if change.changed:
-        how = "restart" if any(each.endswith("mosquitto.conf") for each in change.changed) else "reload"
-        lines.append(f"Changed: {', '.join(change.changed)}. Copy each to its broker, and {how} that.")
+        lines.append(f"Changed: {', '.join(change.changed)}. Copy each to its broker, and restart that.")
     return lines or ["Nothing new."]
 
 

@@ -162,7 +162,7 @@ def test_what_a_broker_has_to_be_brought_is_named(folder: Path) -> None:
     below = "brokers/mqtt.example.org"
     result = typed("broker-files", folder, "--revoke", "gw.home")
     assert f"Revoked: gw.home\nChanged: {below}/acl, {below}/revoked.crl." in result.output
-    assert "Copy each to its broker, and reload that." in result.output
+    assert "Copy each to its broker, and restart that." in result.output
     result = typed("broker-files", folder, "--host", HOSTS, "--install-at", "/srv/keycast")
     assert f"Changed: {below}/mosquitto.conf. Copy each to its broker, and restart that." in result.output
     assert "Nothing new." in typed("broker-files", folder).output
