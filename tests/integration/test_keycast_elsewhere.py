@@ -163,7 +163,7 @@ async def test_the_environment_names_the_server_unless_a_person_names_another(
         (("--rest", "8445"), "0.0.0.0:8445"),
         (("--rest", "localhost:8445"), "IP addresses"),
         (("--rest", "127.0.0.1:99999"), "port"),
-        (("--rest", "0.0.0.0:0"), "without TLS only loopback"),
+        (("--rest", "0.0.0.0:0"), "which only loopback can do without"),
         (("--rest", "127.0.0.1:0", "--rest-files", "nowhere"), "nowhere"),
     ],
 )

@@ -153,7 +153,7 @@ class EndToEndMachine(RuleBasedStateMachine):
         if not board.session:
             return None
         try:
-            answer: bytes = self.at_server(self.server._handle_pne, board.name, board.session, message)
+            answer: bytes = self.at_server(self.server._handle_pne, board.name, board.session, message, None)
         except ServerError:
             return None
         return answer
