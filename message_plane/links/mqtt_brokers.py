@@ -18,6 +18,8 @@ from message_plane.links.mqtt_section import Broker
 from message_plane.links.mqtt_trouble import BrokerTrouble
 from message_plane.rate import Bucket
 
+_CANCEL_AGAIN_S = 1.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -92,10 +94,12 @@ class Brokers:
 
     async def close(self) -> None:
         """End all connections."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
-        self._keepers.clear()
+        while self._keepers:
+            for keeper in self._keepers:
+                keeper.cancel()
+            # Below, `asyncio.wait_for` of Python 3.11 loses a cancellation that comes together with its result.
+            _, unfinished = await asyncio.wait(self._keepers, timeout=_CANCEL_AGAIN_S)
+            self._keepers = list(unfinished)
 
     # Private
 

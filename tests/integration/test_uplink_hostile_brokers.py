@@ -14,8 +14,10 @@ from collections import Counter
 import pytest
 
 from message_plane import tuning
+from message_plane.links import mqtt_trouble
 from message_plane.links.mqtt import MqttLink, MqttSection
 from message_plane.links.mqtt_client import _PACKET_MAX
+from message_plane.links.mqtt_connection import BrokerConnection
 from message_plane.links.mqtt_topics import SHARDS, place_of, presence, tag_of, up
 from tests.integration.plane_world import Party
 from tests.integration.test_mqtt_brokers import both
@@ -431,3 +433,24 @@ async def test_a_topic_alias_names_nobody(broker):
         assert server.received.qsize() == 1
         server.received.get_nowait()
         await to_and_fro(gateway, server)
+
+
+# The end of a connection
+
+
+async def test_a_link_closes_also_if_a_cancellation_below_is_lost(broker, monkeypatch):
+    lost = []
+
+    async def lose_it(connection):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # as `asyncio.wait_for` does with one that comes together with its result
+            if lost:
+                raise
+            lost.append(connection)
+        return mqtt_trouble.lost(connection.broker, None)
+
+    monkeypatch.setattr(BrokerConnection, "lost", lose_it)
+    async with ends(of_server(broker)) as (server,):
+        assert server.link.brokers[0].connected
+    assert lost
