@@ -431,8 +431,8 @@ async def test_a_board_whose_way_leads_to_another_process_has_its_session_there(
     await lamp.start(links=[link])
     try:
         lamp.store.register(credentials.parse(bytes.fromhex(await one.call("credential")), "server"))
-        await two.call("admit_pne", "lamp", old.pn_id, lamp.credential.ccs)  # the other process must hear of it
-        await lamp.endpoint.connect(SERVER_ID, PLACE)
+        await two.call("admit_pne", "lamp", old.pn_id, lamp.credential.ccs)
+        await old.patiently(lambda: lamp.endpoint.connect(SERVER_ID, PLACE))  # the other process hears of it soon
         assert await lamp.ask(SERVER_ID, b"") == b""
         assert world.contexts_of("lamp") == [shard_of(old.gateway_id)]
         await one.call("move_pne", "lamp", new.pn_id)
