@@ -24,11 +24,12 @@ from key_servers.known_names import nearest
 from keycast.broker import mosquitto
 from keycast.broker import register as registers
 from keycast.broker.authority import CertificateAuthority, Issued
+from keycast.broker.client_files import CLIENT_FILES
 from keycast.broker.register import TRIAL, BrokerEntry, GatewayEntry, Register
 from private_store import files, folders
 
 SERVER, GATEWAYS, BROKERS, AUTHORITY = "server", "gateways", "brokers", "authority"
-CA, CERTIFICATE, KEY = "ca.crt", "client.crt", "client.key"
+CA, CERTIFICATE, KEY = CLIENT_FILES.values()
 CONFIGURATION, ACCESS_LIST = "mosquitto.conf", "acl"
 
 

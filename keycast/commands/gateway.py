@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from keycast.broker.client_files import wrong_folder
+from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
 from keycast.terminal.logs import begin_log, ready
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, folder, refuse, sentences
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 if TYPE_CHECKING:
     from gateway_agent.radios.medium import Radio
@@ -20,33 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 CONFIRM = "keycast server confirm-members"
-
-_TEMPLATE = """\
-# A keycast PN GW. Every other setting has a default: keycast gateway settings
-
-[gateway]
-id = {gateway}            # unique in the home
-pn = {pn}                 # the Personal Network it serves
-state_dir = {state}       # keys, sessions, inventory; private to this user
-
-[broadcast]
-interfaces = {interfaces}       # Ethernet and Wi-Fi; or names, for example ["wlan0"]
-
-[uplink]
-"""
-_EMBEDDED = """\
-kind = "embedded"           # the CPNS Server in this process; "udp" or "mqtt" for one elsewhere
-"""
-_MQTT = """\
-kind = "mqtt"               # the CPNS Server elsewhere
-server_id = {server}
-brokers = [{brokers}]       # any that answers
-"""
-_MQTT_FILES = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
-_BLE = """
-[ble]
-sender = "auto"             # Group Keys also by Bluetooth LE adverts: keycast radios
-"""
 
 
 @app.command()
@@ -61,57 +36,42 @@ def init(
     ble: Annotated[
         bool, typer.Option("--ble", help="Bring Group Keys by Bluetooth LE, too; needs the extra `ble`.")
     ] = False,
-    broker: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="MQTT broker to a CPNS Server elsewhere, as mqtts://HOST; may be repeated."),
-    ] = None,
-    broker_files: Annotated[
-        Path | None,
-        typer.Option(
-            parser=folder,
-            metavar="FOLDER",
-            help="Folder with ca.crt, client.crt and client.key, with which the gateway proves itself to the brokers.",
-        ),
-    ] = None,
+    broker: BrokerOption = None,
+    broker_files: BrokerFilesOption = None,
     server: Annotated[str, typer.Option(help="Entity ID of that CPNS Server.")] = "server.local",
 ) -> None:
-    """Write a configuration file to start from.
+    """Write a configuration file to start from, without a question; `keycast setup` asks.
 
     With --broker the CPNS Server is elsewhere, and is reached over MQTT; docs/operators.md shows the way.
 
     Examples: keycast gateway init, keycast gateway init --broker mqtts://mqtt.example.org --broker-files gw.home
     """
-    from gateway_agent.config.load import parse, toml_text
+    from gateway_agent.config.load import parse
+    from keycast.setup.answers import AUTO, HERE, LOOPBACK, MQTT, NO_BLE, VIRTUAL_AIR, Answers, settings_of
+    from keycast.setup.first_file import new_text
     from private_store import files
 
-    text = _TEMPLATE.format(
-        gateway=toml_text(gateway),
-        pn=toml_text(pn),
-        state=toml_text(state),
-        interfaces='["auto", "lo"]' if virtual_boards else '["auto"]',
-    )
-    text += _mqtt(server, broker, broker_files) if broker else _EMBEDDED
-    if ble:
-        text += _BLE.replace("auto", "virtual") if virtual_boards else _BLE
     with sentences():
         if broker_files is not None and not broker:
             refuse("the files are for a broker: name it with --broker", "not-allowed")
-        if broker_files is not None and (broker_files / "gateways").is_dir():
-            own = broker_files / "gateways" / gateway
-            refuse(f"{broker_files} has the files of all ends. Name those of this gateway: {own}", "not-allowed")
-        parse(text.encode(), str(path))  # what `run` would refuse is not written
-        files.write_new(path, text.encode())
+        if broker_files is not None and (wrong := wrong_folder(broker_files, f"gateways/{gateway}", "this gateway")):
+            refuse(wrong, "not-allowed")
+        answers = Answers(
+            gateway=gateway,
+            pn=pn,
+            state=state,
+            interfaces=(AUTO, LOOPBACK) if virtual_boards else (AUTO,),
+            uplink=MQTT if broker else HERE,
+            server=server,
+            brokers=tuple(broker or ()),
+            broker_files="" if broker_files is None else str(broker_files.absolute()),
+            ble=NO_BLE if not ble else VIRTUAL_AIR if virtual_boards else AUTO,
+        )
+        octets = new_text(settings_of(answers)).encode()
+        parse(octets, str(path))  # what `run` would refuse is not written
+        files.write_new(path, octets)
     step = "trust-server CREDENTIAL" if broker else "run"
     answer({"file": str(path)}, f"{path} is written. Next: keycast gateway {step} -c {path}")
-
-
-def _mqtt(server: str, brokers: list[str], files: Path | None) -> str:
-    from gateway_agent.config.load import toml_text
-
-    text = _MQTT.format(server=toml_text(server), brokers=", ".join(map(toml_text, brokers)))
-    if files is not None:
-        text += "".join(f"{name} = {toml_text(str(files.absolute() / file))}\n" for name, file in _MQTT_FILES.items())
-    return text
 
 
 @app.command()

@@ -14,10 +14,12 @@ import typer
 from rich.text import Text
 
 from cpns.in_words import version_text
+from keycast.broker.client_files import CLIENT_FILES, wrong_folder
 from keycast.commands import broker, server_access
 from keycast.commands.group import BoardArgument, SgArgument
 from keycast.commands.status import show_brokers
 from keycast.terminal import completion
+from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption, BrokerPasswordOption
 from keycast.terminal.dates import local
 from keycast.terminal.elsewhere import Elsewhere, require_here
 from keycast.terminal.logs import begin_log, ready
@@ -29,7 +31,6 @@ from keycast.terminal.options import (
     ask,
     beside,
     console,
-    folder,
     renamed,
     sentences,
     state_option,
@@ -65,15 +66,7 @@ def run(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="UDP port.")] = 5685,
-    broker_password: Annotated[
-        Path | None,
-        typer.Option(
-            "--broker-password-file",
-            metavar="FILE",
-            readable=False,
-            help="File with the Server's password at brokers without certificates; its user name there is its tag.",
-        ),
-    ] = None,
+    broker_password: BrokerPasswordOption = None,
     rest: Annotated[
         str, typer.Option(metavar="IP:PORT", help="Let operators elsewhere in, over REST, at this TCP address.")
     ] = "",
@@ -85,18 +78,8 @@ def run(
             help="Its TLS files, as `keycast server rest-files` makes them; without: plain HTTP, on loopback only.",
         ),
     ] = None,
-    broker: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="MQTT broker, as mqtts://broker.example:8883; may be repeated."),
-    ] = None,
-    broker_files: Annotated[
-        Path | None,
-        typer.Option(
-            parser=folder,
-            metavar="FOLDER",
-            help="Folder with ca.crt, client.crt and client.key, with which the Server proves itself to the brokers.",
-        ),
-    ] = None,
+    broker: BrokerOption = None,
+    broker_files: BrokerFilesOption = None,
 ) -> None:
     """Run the Server until it is interrupted.
 
@@ -131,10 +114,9 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
             broker_of(url)
         except ValueError as error:
             raise ServerError(f"{url!a} is not {error}.") from None
-    if files is not None and (files / "server" / "client.crt").exists():
-        raise ServerError(f"{files} has the files of all ends.", f"Name those of the Server: {files / 'server'}")
-    named = {"ca": "ca.crt", "certificate": "client.crt", "key": "client.key"}
-    paths = {} if files is None else {what: files / name for what, name in named.items()}
+    if files is not None and (wrong := wrong_folder(files, "server", "the Server")):
+        raise ServerError(wrong)
+    paths = {} if files is None else {what: files / name for what, name in CLIENT_FILES.items()}
     if password is not None:
         paths = {"ca": paths["ca"]} if paths else {}
     return checked(MqttSection, brokers=brokers, password_file=password, **paths)

@@ -10,7 +10,7 @@ MISSING = "package-missing"
 
 # What each extra brings: the modules that are imported from it.
 _EXTRAS = {
-    "gateway": ("aiocoap", "lakers", "netifaces", "zeroconf"),
+    "gateway": ("aiocoap", "lakers", "netifaces", "questionary", "tomlkit", "zeroconf"),
     "ble": ("bleak", "bumble", "dbus_fast"),
     "seal": ("aiohttp", "lxml"),
     "postgres": ("psycopg",),
