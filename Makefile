@@ -1,7 +1,7 @@
 # Everything happens inside this folder: .venv, .cache and build. No root, no network once they are filled.
 
 BIN := .venv/bin
-CPYTHON_PACKAGES := private_store message_plane gateway_agent key_servers keycast tools
+CPYTHON_PACKAGES := private_store message_plane http_door gateway_agent key_servers keycast tools
 # The tests on all processors; at the end failures, the slowest, why tests are skipped, and the names of those that failed.
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=

@@ -83,7 +83,7 @@ def picture(project: Path = PROJECT) -> str:
     height = 2 * _MARGIN + len(storeys) * _HEIGHT + (len(storeys) - 1) * _GAP
     lines = [_HEAD.format(width=_WIDTH, height=height)]
     lines += [_arrow([places[stop] for stop in route]) for route in routes]
-    lines += [_room(room, texts[room], *places[room, room]) for room in house]
+    lines += [_room(room, texts[room], *places[room, room, 0]) for room in house]
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -92,8 +92,8 @@ def main() -> None:
     PICTURE.write_text(picture(), encoding="utf-8")
 
 
-# A stop of an arrow: a room is (room, room); (upper, lower) is where their arrow crosses a floor between them.
-_Stop = tuple[str, str]
+# A stop of an arrow: a room is (room, room, 0); (upper, lower, floor) is where their arrow crosses a floor between.
+_Stop = tuple[str, str, int]
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -107,14 +107,14 @@ def _imports(path: Path) -> Iterator[str]:
 def _routed(by_floor: list[list[str]], house: Arrows) -> tuple[list[list[_Stop]], list[list[_Stop]]]:
     """Return the stops on each floor, and each arrow as its stops from the importing room down."""
     floor_of = {room: floor for floor, rooms in enumerate(by_floor) for room in rooms}
-    storeys: list[list[_Stop]] = [[(room, room) for room in rooms] for rooms in by_floor]
+    storeys: list[list[_Stop]] = [[(room, room, 0) for room in rooms] for rooms in by_floor]
     routes = []
     for upper in house:
         for lower in sorted(house[upper]):
             between = range(floor_of[upper] - 1, floor_of[lower], -1)
             for floor in between:
-                storeys[floor].append((upper, lower))
-            routes.append([(upper, upper), *[(upper, lower)] * len(between), (lower, lower)])
+                storeys[floor].append((upper, lower, floor))
+            routes.append([(upper, upper, 0), *((upper, lower, floor) for floor in between), (lower, lower, 0)])
     return storeys, routes
 
 
@@ -147,7 +147,7 @@ def _places(storeys: list[list[_Stop]]) -> dict[_Stop, tuple[float, float]]:
     """Return the middle of each stop, the ground floor at the bottom."""
     found = {}
     for floor, storey in enumerate(storeys):
-        widths = [_ROOM if upper == lower else _BEND for upper, lower in storey]
+        widths = [_ROOM if upper == lower else _BEND for upper, lower, _ in storey]
         free = (_WIDTH - 2 * _MARGIN - sum(widths)) / len(storey)
         x = float(_MARGIN)
         for stop, width in zip(storey, widths, strict=True):

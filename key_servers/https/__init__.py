@@ -1,1 +1,1 @@
-"""The HTTP door that KMS, GMS and CMS share: sockets, limits, TLS, bearer tokens, and what is logged."""
+"""The HTTP door that KMS, GMS and CMS share: bearer tokens, bodies and refusals. `http_door` has its sockets."""

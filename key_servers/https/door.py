@@ -12,11 +12,12 @@ from typing import Generic, Protocol, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from http_door import tuning
+from http_door.connections import Connections, of_server
+from http_door.errors import DoorError
+from http_door.log import DoorLog
 from key_servers.errors import ServerError
-from key_servers.https import tuning
-from key_servers.https.connections import Connections, of_server
 from key_servers.https.listening import Listening
-from key_servers.https.log import DoorLog
 
 
 class KnownUser(Protocol):
@@ -89,10 +90,10 @@ class Door(Generic[U]):
         return self._connections.urls
 
     async def open(self, config: Listening) -> None:
-        """Listen. Raises ServerError."""
+        """Listen. Raises DoorError."""
         try:
             await self._connections.open(config)
-        except ServerError:
+        except DoorError:
             await self.close()
             raise
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from http_door.tls import alternative_names
 from key_servers.errors import SecretFileUnusable
-from key_servers.https.tls import alternative_names
 
 _AUTHORITY_DAYS = 20 * 365
 _CERTIFICATE_DAYS = 10 * 365

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cpns import name_rule
+from http_door.tls import alternative_names
 from key_servers.errors import NotPossible, SecretFileUnusable, ServerError
-from key_servers.https.tls import alternative_names
 from key_servers.known_names import nearest
 from keycast.broker import mosquitto
 from keycast.broker import register as registers

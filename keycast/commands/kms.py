@@ -50,8 +50,8 @@ def init(
 
     Example: keycast kms init kms.example.org --host 192.168.1.10
     """
+    from http_door.tls import erase, make_self_signed
     from key_servers.errors import ServerError
-    from key_servers.https.tls import erase, make_self_signed
     from key_servers.kms.app import create
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
 

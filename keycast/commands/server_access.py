@@ -116,8 +116,8 @@ def rest_files(
 
     Example: keycast server rest-files server-rest --host server.example.org
     """
+    from http_door.tls import make_self_signed
     from key_servers.cpns_server.rest.paths import TLS_CERTIFICATE_FILE, TLS_KEY_FILE
-    from key_servers.https.tls import make_self_signed
 
     certificate, key = folder / TLS_CERTIFICATE_FILE, folder / TLS_KEY_FILE
     with sentences():

@@ -18,10 +18,10 @@ from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
+from http_door import tls
 from key_servers.cms.app import CmsConfig, CmsServer
 from key_servers.gms.app import GmsConfig, GmsServer
 from key_servers.gms.provisioning import KmsOverHttps
-from key_servers.https import tls
 from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role

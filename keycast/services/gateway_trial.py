@@ -19,6 +19,7 @@ from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces
 from gateway_agent.radios.medium import Radio
 from gateway_agent.uplinks.by_kind import try_brokers
+from http_door.errors import DoorError
 from key_servers.errors import ServerError
 from keycast.copies import state_copies
 from keycast.services.home import open_home
@@ -153,7 +154,7 @@ def _folder_for_a_moment(state: Path) -> Iterator[Path]:
         with within as folder:
             try:
                 yield Path(folder)
-            except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
+            except (CpnsError, DoorError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
                 error.args = tuple(str(each).replace(folder, str(state)) for each in error.args)
                 raise
     finally:

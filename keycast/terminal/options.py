@@ -88,13 +88,14 @@ def sentences() -> Iterator[None]:
     """
     from cpns.errors import CpnsError
     from gateway_agent.errors import GatewayError, code_of
+    from http_door.errors import DoorError
     from key_servers.errors import ServerError
     from message_plane.errors import PlaneError
     from private_store.errors import PrivateStoreError
 
     try:
         yield
-    except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
+    except (CpnsError, DoorError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
         refuse(str(error), code_of(error))
     except sqlite3.Error as error:
         refuse(f"the store cannot be used: {error}. Check the space on its disk, then start again.", "store")

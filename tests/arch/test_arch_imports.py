@@ -19,10 +19,11 @@ ARROWS = {
     "mikey_sakke": set(),
     "private_store": set(),
     "message_plane": {"cpns", "private_store"},
+    "http_door": {"message_plane", "private_store"},
     "device_agent": {"cpns", "mikey_sakke"},
     "micropython": {"cpns", "device_agent"},
-    "gateway_agent": {"cpns", "mikey_sakke", "message_plane", "private_store"},
-    "key_servers": {"cpns", "mikey_sakke", "message_plane", "private_store"},
+    "gateway_agent": {"cpns", "http_door", "mikey_sakke", "message_plane", "private_store"},
+    "key_servers": {"cpns", "http_door", "mikey_sakke", "message_plane", "private_store"},
 }
 ARROWS["keycast"] = set(ARROWS) - {"micropython"}
 EVERYTHING = {*ARROWS, "tools", "tests"}

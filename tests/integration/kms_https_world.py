@@ -14,8 +14,8 @@ import pytest
 from gateway_agent.val_client.key_material import KeyMaterial
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess
-from key_servers.https import tls
-from key_servers.https.admission import Limits
+from http_door import tls
+from http_door.admission import Limits
 from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role

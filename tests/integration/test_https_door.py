@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from http_door import connections, tls, tuning
+from http_door.admission import Limits
 from key_servers.cms.app import CmsConfig, CmsServer
-from key_servers.https import connections, tls, tuning
-from key_servers.https.admission import Limits
 from mikey_sakke.kms_exchange import ROOT_PATH
 from tests.integration.kms_https_world import ALICE, World, running
 
@@ -85,10 +85,11 @@ async def alice(world: World) -> tuple[str, Callable[[], Awaitable[int]]]:
 
 def door_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the door logged; nobody else may have logged anything but the KMS."""
-    loud = [r for r in caplog.records if not r.name.startswith("key_servers.") and r.levelno >= logging.WARNING]
+    own = ("key_servers.", "http_door.")
+    loud = [r for r in caplog.records if not r.name.startswith(own) and r.levelno >= logging.WARNING]
     assert loud == [], loud
     assert all(record.exc_info is None for record in caplog.records), "a traceback"
-    return [record.getMessage() for record in caplog.records if record.name.startswith("key_servers.https")]
+    return [record.getMessage() for record in caplog.records if record.name.startswith("http_door")]
 
 
 @pytest.mark.req("SEC-35")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway_agent.control import SOCKET_FILE, ControlSocket
-from key_servers.https.tls import make_self_signed
+from http_door.tls import make_self_signed
 from keycast.services.server_steering import server_commands
 from keycast.terminal.elsewhere import AT_VARIABLE, CA_VARIABLE, TOKEN_VARIABLE
 from tests.integration.rest_world import SG, RestWorld, rest_world

@@ -19,8 +19,8 @@ from pydantic import SecretStr, ValidationError
 from gateway_agent.errors import ConfigError
 from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import KmsAccess
-from key_servers.https import tls
-from key_servers.https import tuning as door_tuning
+from http_door import tls
+from http_door import tuning as door_tuning
 from key_servers.kms import tuning
 from mikey_sakke import kms_values
 from mikey_sakke.kms_exchange import ROOT_PATH, ntp_text, same_resource

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from gateway_agent.store.errors import StoreDamaged
 from gateway_agent.val_client.key_material import KEPT_AFTER_PERIOD_S
 from gateway_agent.val_client.kms_client import KmsClient
+from http_door.errors import ListenFailed
 from key_servers.errors import NotPossible
-from key_servers.https.listening import ListenFailed
 from key_servers.kms.app import KmsServer, create
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.store import Role

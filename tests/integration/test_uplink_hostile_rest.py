@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from http_door import tuning as https_tuning
+from http_door.admission import Limits
 from key_servers.cpns_server.rest.paths import ROOT_PATH
-from key_servers.https import tuning as https_tuning
-from key_servers.https.admission import Limits
 from tests.integration.rest_world import PATH, SG, RestWorld, rest_world
 
 pytestmark = pytest.mark.real_time

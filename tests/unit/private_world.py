@@ -11,9 +11,10 @@ from gateway_agent.store.tree_masters import TreeMasters
 from gateway_agent.val_client.bridged_groups import BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore
 from gateway_agent.val_client.key_material import KeyMaterial
+from http_door import tls
+from http_door.errors import DoorError
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.errors import ServerError
-from key_servers.https import tls
 from key_servers.kms import master_secrets
 from key_servers.sql.sqlite import SqliteDatabase
 from message_plane.errors import PlaneError
@@ -24,7 +25,7 @@ from private_store.errors import PrivateStoreError
 from private_store.sqlite_file import SqliteFile
 from tests.unit.kms_world import master_secrets as kms_secrets
 
-ERRORS = (GatewayError, ServerError, PlaneError, PrivateStoreError)
+ERRORS = (DoorError, GatewayError, ServerError, PlaneError, PrivateStoreError)
 
 
 def closed(store):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from key_servers.https.admission import Admission, Limits, holder
+from http_door.admission import Admission, Limits, holder
 
 SMALL = Limits(strangers=4, strangers_of_one_address=3, members=3, members_of_one_user=2)
 

@@ -14,6 +14,7 @@ from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from gateway_agent.radios import ble_sender
+from http_door.errors import DoorError
 from key_servers.errors import ServerError
 from keycast.program import program
 from keycast.services.gateway_trial import trial
@@ -36,7 +37,7 @@ discovery = false
 [broadcast]
 interfaces = ["lo"]
 """
-REFUSALS = (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError)
+REFUSALS = (CpnsError, DoorError, GatewayError, ServerError, PlaneError, PrivateStoreError)
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import pytest
 from cryptography import x509
 from pydantic import SecretStr, ValidationError
 
+from http_door import tls
+from http_door.errors import TlsKeyUnusable
 from key_servers.errors import SecretFileUnusable
-from key_servers.https import tls, tokens
+from key_servers.https import tokens
 from key_servers.kms import master_secrets
 from key_servers.kms.config import KmsConfig
 from key_servers.kms.issuer import Issuer, PeriodNotServed
@@ -224,7 +226,7 @@ def test_a_self_signed_certificate_serves_its_names_and_its_key_is_private(folde
     with pytest.raises(tls.TlsUnusable, match="exists already"):
         tls.make_self_signed(certificate, folder / "other.pem", ["x"], UTC_NOW)
     key.chmod(0o644)
-    with pytest.raises(SecretFileUnusable, match="chmod 600"):
+    with pytest.raises(TlsKeyUnusable, match="chmod 600"):
         tls.server_context(certificate, key)
 
 

@@ -8,9 +8,10 @@ from pydantic import SecretStr
 
 from gateway_agent.errors import ConfigError
 from gateway_agent.val_client.server_access import ServerAccess
+from http_door.errors import DoorError
+from http_door.tls import server_context
 from key_servers.errors import ServerError
 from key_servers.gms.provisioning import KmsOverHttps
-from key_servers.https.tls import server_context
 from private_store import plain_file
 from private_store.errors import StoreUnusable
 
@@ -43,5 +44,5 @@ def test_certificates_are_read_like_that(tmp_path: Path) -> None:
         ServerAccess(url=url, token=SecretStr("t"), ca_file=fifo).tls()
     with pytest.raises(ServerError, match="a pipe"):
         KmsOverHttps(url, "kms.example.org", "sip:gms.example.org", "t", fifo, lambda: 0)
-    with pytest.raises(ServerError, match="a pipe"):
+    with pytest.raises(DoorError, match="a pipe"):
         server_context(fifo, key)

@@ -14,6 +14,7 @@ PACKAGES = (
     "mikey_sakke",
     "private_store",
     "message_plane",
+    "http_door",
     "device_agent",
     "micropython",
     "gateway_agent",

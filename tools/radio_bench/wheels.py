@@ -20,6 +20,7 @@ _SOURCES: tuple[str, ...] = (
     "mikey_sakke",
     "private_store",
     "message_plane",
+    "http_door",
     "device_agent",
     "gateway_agent",
     "key_servers",

@@ -16,10 +16,10 @@ from typing import TypeGuard
 
 from aiohttp import web
 
-from key_servers.https import tls, tuning
-from key_servers.https.admission import Admission, Limits, holder
-from key_servers.https.listening import Listening, sockets, url_of
-from key_servers.https.log import DoorLog
+from http_door import tls, tuning
+from http_door.admission import Admission, Limits, holder
+from http_door.listening import HttpListening, sockets, url_of
+from http_door.log import DoorLog
 
 # Lines of aiohttp's log may quote a request: it gets a logger that writes nothing.
 _SILENT = logging.Logger("silent")
@@ -155,8 +155,8 @@ class Connections:
         self.admission: Admission[Connection] = Admission(self.limits)
         self.urls: list[str] = []
 
-    async def open(self, config: Listening) -> None:
-        """Listen. Raises ServerError."""
+    async def open(self, config: HttpListening) -> None:
+        """Listen. Raises DoorError."""
         self.limits = config.limits.within(_descriptors(config.limits.connections) - tuning.DESCRIPTORS_KEPT)
         self.admission = Admission(self.limits)
         if config.tls_certificate and config.tls_key:

@@ -13,21 +13,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from key_servers.errors import SecretFileUnusable, ServerError
-from key_servers.https import tuning
+from http_door import tuning
+from http_door.errors import TlsKeyUnusable, TlsUnusable
 from private_store import files, folders, plain_file
 
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}$)(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 
 
-class TlsUnusable(ServerError):
-    """TLS cannot use a certificate or key file."""
-
-
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a context for TLS 1.2 or newer with this certificate (PEM) and key (PEM, mode 0600). Raise ServerError."""
-    files.check(key, SecretFileUnusable)
+    """Return a context for TLS 1.2 or newer with this certificate (PEM) and key (PEM, mode 0600). Raise DoorError."""
+    files.check(key, TlsKeyUnusable)
     plain_file.read(certificate, plain_file.PEM_MAX, TlsUnusable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -44,7 +40,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: datetime.datetime) -> None:
     """Make a P-256 key (a new file, mode 0600) and a self-signed certificate for `names` (host names or IP addresses).
 
-    Clients pin the certificate file. Raise ServerError for other names, files that are there already, and a full disk;
+    Clients pin the certificate file. Raise DoorError for other names, files that are there already, and a full disk;
     then no file is left.
     """
     _check_new(certificate, key)
@@ -73,7 +69,7 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
         secret.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ),
-        SecretFileUnusable,
+        TlsKeyUnusable,
     )
     try:
         with open(certificate, "xb") as file:
@@ -86,9 +82,9 @@ def make_self_signed(certificate: Path, key: Path, names: Sequence[str], now: da
 
 
 def erase(certificate: Path, key: Path) -> None:
-    """Remove a pair that is not needed after all. Raise SecretFileUnusable."""
+    """Remove a pair that is not needed after all. Raise TlsKeyUnusable."""
     certificate.unlink(missing_ok=True)
-    files.erase(key, SecretFileUnusable)
+    files.erase(key, TlsKeyUnusable)
 
 
 def alternative_names(names: Sequence[str]) -> x509.SubjectAlternativeName:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from key_servers.https import tuning
+from http_door import tuning
 
 _log = logging.getLogger(__name__)
 
