@@ -20,6 +20,7 @@ WORDS = {
     "board": ("keycast.commands.board", "Provision, pair, list and retire boards."),
     "bench": ("keycast.commands.bench", "Check a real board at the desk: what only hardware shows."),
     "radios": ("keycast.commands.radios", "Show the Bluetooth adapters, the sender of adverts, and what is wrong."),
+    "doctor": ("keycast.commands.doctor", "Examine a gateway and its machine, and say what to do."),
     "status": ("keycast.commands.status", "Show what a running gateway sees and does."),
     "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
     "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),

@@ -20,6 +20,11 @@ LOOK_AGAIN_S = 30.0
 """How long the announcement may contain an address that is gone."""
 
 
+def label_of(gateway_id: str) -> str:
+    """Return the label of a PN GW in the name of its service and of its host."""
+    return gateway_id.replace(".", "-")[:63]
+
+
 class _WithoutTraceback(logging.Filter):
     """Removes tracebacks of the library from the log. For a network that goes away one line in the log is enough."""
 
@@ -39,7 +44,7 @@ class Announcement:
     """
 
     def __init__(self, gateway_id: str, pn_id: str, addresses: Callable[[], Sequence[str]], port: int) -> None:
-        self._label = gateway_id.replace(".", "-")[:63]
+        self._label = label_of(gateway_id)
         self._pn_id = pn_id
         self._port = port
         self._find = addresses

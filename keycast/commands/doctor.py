@@ -1,0 +1,62 @@
+"""`keycast doctor`: examines a gateway and its machine, and says what to do."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.text import Text
+
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, console, wants_json
+
+if TYPE_CHECKING:
+    from keycast.doctor.examination import Checked
+
+_STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
+
+
+def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Examine the gateway and this machine: one line for each finding, with the next step where something is wrong.
+
+    The gateway may run or not, and nothing is changed. As root more is seen: who has a port, the rules of the firewall.
+    The exit code is 0 if all is good, 1 if there is a warning, 2 if something is bad.
+
+    Example: keycast doctor
+    """
+    from keycast.doctor.examination import examine, worst
+    from keycast.doctor.surroundings import look_around
+
+    found = []
+    for each in examine(look_around(config)):
+        found.append(each)
+        if not wants_json():
+            _show(each)
+    grade = worst(found)
+    answer(
+        {"grade": str(grade), "findings": [_plain(each) for each in found]}, f"{len(found)} findings; {_summary(found)}"
+    )
+    if grade.exit_code:
+        raise typer.Exit(grade.exit_code)
+
+
+def _plain(each: "Checked") -> dict[str, Any]:
+    finding = each.finding
+    return {
+        "check": each.check,
+        "grade": str(finding.grade),
+        "text": finding.text,
+        "next_step": finding.next_step,
+        "page": finding.page,
+    }
+
+
+def _show(each: "Checked") -> None:
+    finding = each.finding
+    grade = (f"{finding.grade:8}", _STYLES[finding.grade])
+    console.print(Text.assemble(grade, f"{each.check:14}{finding.text}"))
+    if finding.next_step:
+        console.print(f"{'':22}{finding.next_step} ({finding.page})")
+
+
+def _summary(found: "list[Checked]") -> str:
+    counts = {grade: sum(each.finding.grade == grade for each in found) for grade in ("bad", "warning")}
+    told = [f"{count} {grade}" for grade, count in counts.items() if count]
+    return ", ".join(told) if told else "all is good"
