@@ -310,12 +310,12 @@ async def test_two_processes_each_hold_half_and_serve_their_own(world):
     assert len(one.shards) == len(two.shards) == SHARDS // 2 and one.shards.isdisjoint(two.shards)
     marks = [len(each.told) for each in (one, two)]
     await world.update(two)
+    counters = [await each.call("counters") for each in (one, two)]  # what they told before is read with the answer
     by_one, by_two = (set(each.sent(since)) for each, since in zip((one, two), marks, strict=True))
     assert by_one.isdisjoint(by_two) and len(by_one | by_two) == GATEWAYS
     for each, tags in ((one, by_one), (two, by_two)):
         assert {int(tag[:2], 16) % SHARDS for tag in tags} <= each.shards
     # what was asked before of one is known to the other: nobody makes another session, a takeover asks for Echo
-    counters = [await each.call("counters") for each in (one, two)]
     assert counters[0]["handshakes_done"] == GATEWAYS and "handshakes_done" not in counters[1]
     for gateway in world.gateways:
         await gateway.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: gateway.pn_id})
