@@ -143,7 +143,7 @@ class ControlSocket:
         except (CpnsError, GatewayError, PlaneError) as error:
             return {"error": str(error) or type(error).__name__, "code": code_of(error)}
         except Exception as error:  # noqa: BLE001 - the person gets the sentence, the log the traceback
-            _log.exception("control command %s", request["do"])
+            _log.exception("KC1411 control command %s", request["do"])
             return {"error": f"{request['do']}: {error}", "code": FAULT}
 
 

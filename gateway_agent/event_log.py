@@ -15,10 +15,18 @@ _NAMED_MAX = 8  # boards in one line
 
 def write(event: Event) -> None:
     """Write one line for an event: a warning if a person should look at it, else info."""
-    level = _LEVELS.get(type(event), logging.INFO)
-    if isinstance(event, events.KeyDelivered) and event.missing:
-        level = logging.WARNING
-    _log.log(level, "%s", line(event))
+    about = {name: getattr(event, name, "") for name in ("sg_id", "pne_id")}
+    if code := code_of(event):
+        _log.warning(f"{code} %s", line(event), extra=about)
+    else:
+        _log.info("%s", line(event), extra=about)
+
+
+def code_of(event: Event) -> str:
+    """Return the code of an event at which a person should look (docs/troubleshooting.md), "" for any other."""
+    if isinstance(event, events.KeyDelivered) and not event.missing:
+        return ""
+    return _CODES.get(type(event), "")
 
 
 def line(event: Event) -> str:
@@ -69,4 +77,9 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
     events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
 }
-_LEVELS = dict.fromkeys((events.Retired, events.Held, events.KeysWithheld), logging.WARNING)
+_CODES = {
+    events.Retired: "KC1021",
+    events.Held: "KC1022",
+    events.KeysWithheld: "KC1023",
+    events.KeyDelivered: "KC1024",  # if a member is without the key
+}

@@ -106,7 +106,9 @@ class Registrar:
                 return False
             self.register(credential, found[1], replace=True)
         except (CpnsError, GatewayError, PlaneError) as problem:
-            _log.error("%r cannot take the place of the board that had its name: %s", credential.entity_id, problem)
+            _log.error(
+                "KC1413 %r cannot take the place of the board that had its name: %s", credential.entity_id, problem
+            )
             return False
         return True
 

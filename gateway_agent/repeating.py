@@ -52,6 +52,6 @@ class Repeating:
                 self._failing = False
             except Exception:  # noqa: BLE001 - no exception may end the turns
                 if not self._failing:
-                    _log.exception("%s: a turn ended in a fault of this program; the next one comes", self._name)
+                    _log.exception("KC1412 %s: a turn ended in a fault of this program; the next one comes", self._name)
                 self._failing = True
             await asyncio.sleep(self._every_s)

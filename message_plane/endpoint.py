@@ -337,7 +337,7 @@ class Endpoint:
             if self._lease is not None:
                 self._store.release(self._lease)
         except StoreError as problem:
-            log.warning("the lease could not be given back: %s", problem)
+            log.warning("KC3001 the lease could not be given back: %s", problem)
 
     # Private
 
@@ -418,16 +418,16 @@ class Endpoint:
                 if self._lease is None:  # that of one shard, whose holder here ends it by `let_go`
                     log.info("%s", lost)
                     continue
-                log.error("%s", lost)
+                log.error("KC3002 %s", lost)
                 await self._silence()
                 self.failed.set_result(lost)
                 return
             except StoreError:
                 pass  # the process that runs the endpoint reports `SessionStore.trouble`
             except PlaneError as problem:
-                log.error("%s", problem)
+                log.error("KC3003 %s", problem)
             except Exception as fault:  # noqa: BLE001 - it becomes the result of `failed`
-                log.exception("housekeeping of the message plane cannot go on")
+                log.exception("KC3004 housekeeping of the message plane cannot go on")
                 await self._silence()
                 self.failed.set_result(fault)
                 return
@@ -439,7 +439,7 @@ class Endpoint:
     def _removed(self, task: asyncio.Task[None]) -> None:
         self._removals.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a session that was ended is still on the disk: %s", task.exception())
+            log.error("KC3005 a session that was ended is still on the disk: %s", task.exception())
 
     async def _tidy(self) -> None:
         now = monotonic()

@@ -32,7 +32,7 @@ class Incidents:
             return
         self._next_line = now + tuning.LOG_EVERY_S
         log.warning(
-            "refused traffic: %s",
+            "KC3006 refused traffic: %s",
             ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(self._unsaid.items())),
         )
         self._unsaid.clear()

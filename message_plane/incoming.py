@@ -180,7 +180,7 @@ class Incoming:
         except NoSession:
             self._without_context(request)
         except PlaneError as problem:
-            log.warning("a request cannot be taken: %s", problem)
+            log.warning("KC3007 a request cannot be taken: %s", problem)
             self._exchanges.ignore(request)
         else:
             self._exchanges.accept(request)
@@ -229,7 +229,7 @@ class Incoming:
                 return
             response = await self._answer(session, inner, request.remote.link, left)
         except PlaneError as problem:
-            log.warning("a request of %r cannot be taken: %s", session.entity_id, problem)
+            log.warning("KC3008 a request of %r cannot be taken: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
             return
         finally:
@@ -253,7 +253,7 @@ class Incoming:
             self._exchanges.ignore(request)
             return
         except (PlaneError, oscore.ContextUnavailable) as problem:
-            log.warning("a request of %r cannot be answered: %s", session.entity_id, problem)
+            log.warning("KC3009 a request of %r cannot be answered: %s", session.entity_id, problem)
             self._exchanges.ignore(request)
             return
         if is_waited_for:
@@ -347,7 +347,7 @@ class Incoming:
             return _refusal(FORBIDDEN, problem)
         except Exception:  # noqa: BLE001 - for any exception of a handler the peer gets 5.00
             self._incidents.count("handlers_failed")
-            log.exception("the handler failed on a request of %r", peer.entity_id)
+            log.exception("KC3010 the handler failed on a request of %r", peer.entity_id)
             return Message(code=INTERNAL_SERVER_ERROR)
         self._incidents.count("requests_handled")
         return response

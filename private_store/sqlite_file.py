@@ -230,12 +230,14 @@ class SqliteFile:
         if reason:
             if not self._erase_failed:
                 _log.warning(
-                    "what was deleted is still in the log of %s: %s; it goes at the next chance", self.path, reason
+                    "KC4001 what was deleted is still in the log of %s: %s; it goes at the next chance",
+                    self.path,
+                    reason,
                 )
             self._erase_failed = True
             return
         if self._erase_failed:
-            _log.warning("what was deleted has gone from the log of %s", self.path)
+            _log.info("what was deleted has gone from the log of %s", self.path)
         self._erase_owed = self._erase_failed = False
         self.erasures += 1
 

@@ -18,6 +18,17 @@ BROKER = "broker"  # no MQTT broker on the way to the CPNS Server is connected
 CLOCK = "clock"  # the system clock is not synchronised
 UNHEARD = "unheard"  # no PNE confirms broadcasts
 SERVER = "server"  # the CPNS Server does not answer
+CODES = {
+    OLD_COPY: "KC1001",
+    STORE: "KC1002",
+    NETWORK: "KC1003",
+    RADIO: "KC1004",
+    BROKER: "KC1005",
+    CLOCK: "KC1006",
+    UNHEARD: "KC1007",
+    SERVER: "KC1008",
+}
+"""The code of each kind, by which docs/troubleshooting.md knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class Alarms:
         since = self._clock.unix() if before is None else before.since
         self._standing[kind, about] = Alarm(kind, self._gateway_id, "", since, text)
         if before is None:
-            _log.warning("alarm begins: %s", text)
+            _log.warning(f"{CODES[kind]} alarm begins: %s", text)
 
     def clear(self, kind: str, about: str = "") -> None:
         """End an alarm. Does nothing if there is no such alarm."""

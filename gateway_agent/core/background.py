@@ -28,4 +28,4 @@ class Background:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
-            _log.error("work in the background ended in a fault of this program", exc_info=fault)
+            _log.error("KC1031 work in the background ended in a fault of this program", exc_info=fault)

@@ -101,7 +101,7 @@ class Housekeeping:
     def _ended(self, task: asyncio.Task[None]) -> None:
         fault = None if task.cancelled() else task.exception()
         if fault is not None:
-            _log.error("housekeeping ended", exc_info=fault)
+            _log.error("KC1035 housekeeping ended", exc_info=fault)
             self.failed.set_result(fault)
 
     def soon(self) -> None:
@@ -154,7 +154,7 @@ class Housekeeping:
             await self._membership.send_pending_retirements()  # last, because an older CPNS Server refuses them
         except (NoAnswer, ServerRefused) as error:
             if not self._uplink_failing:
-                _log.warning("the CPNS Server: %s; trying again", error.reason)
+                _log.warning("KC1036 the CPNS Server: %s; trying again", error.reason)
             self._uplink_failing = True
             self._silence.failed(error.reason)
         else:
@@ -173,7 +173,7 @@ class Housekeeping:
                 store_failing = False
             except CpnsError as error:
                 self._counters["housekeeping_failed"] += 1
-                _log.warning("housekeeping: %s", error.reason)
+                _log.warning("KC1037 housekeeping: %s", error.reason)
             except StoreFailed:
                 store_failing = True  # there is an alarm for it
             soon = self._uplink_failing or store_failing or self._compare_at is not None

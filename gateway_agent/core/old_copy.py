@@ -206,5 +206,5 @@ class Versions:
             return
         with self._store.transaction():
             self._store.pn.stop(f"{why}: {NEXT_STEP}")
-        _log.error("the store is an old copy: %s. Broadcasts and pulls are stopped; %s", why, NEXT_STEP)
+        _log.error("KC1038 the store is an old copy: %s. Broadcasts and pulls are stopped; %s", why, NEXT_STEP)
         self._stopped()

@@ -68,7 +68,7 @@ def every_interface() -> list[Interface]:
     try:
         known = network_devices()
     except OSError as error:
-        _log.warning("every interface counts as one with boards: %s", error)
+        _log.warning("KC1101 every interface counts as one with boards: %s", error)
         known = {}
     devices = {device.name: device for device in known.values()}
     found = []

@@ -90,7 +90,7 @@ class Announcement:
             await self._zeroconf.async_register_service(self._info)
             self._is_registered = True
         except (TimeoutError, OSError, Error) as error:
-            _log.warning("mDNS announcement is off: %s; boards still find the gateway by CoAP discovery", error)
+            _log.warning("KC1102 mDNS announcement is off: %s; boards still find the gateway by CoAP discovery", error)
             await self._withdraw()
             return False
         return True

@@ -133,7 +133,7 @@ class AdapterSender(ABC):
 
     def _tell_of_fault(self, fault: Exception) -> None:
         """Log an exception that nobody expected, as it must not end the watch over the adapter, and tell of it."""
-        _log.exception("the adapter cannot be used")
+        _log.exception("KC1111 the adapter cannot be used")
         self._tell(f"it failed: {fault or type(fault).__name__}. This is a fault of keycast: please report it")
 
     def _tell(self, problem: str) -> None:

@@ -154,7 +154,7 @@ class BluezSender(AdapterSender):
         self._advert.hide()
         await self._register(bluez, adapter)
         if adapter.advice:
-            _log.warning("%s", adapter.advice)
+            _log.warning("KC1112 %s", adapter.advice)
         self._serving = asyncio.get_running_loop().create_task(self._serve(bluez, adapter))
         return ""
 
@@ -192,7 +192,7 @@ class BluezSender(AdapterSender):
             self._counters["ble_refused"] += 1
             self._tell(bluez_bus.in_words(error, adapter.name))
         except Exception as fault:  # noqa: BLE001 - `take` is not ours, and a task would hide what it raises
-            _log.exception("no payload for the advert")
+            _log.exception("KC1113 no payload for the advert")
             self._tell(f"{fault or type(fault).__name__}")
 
     async def _rest(self, bluez: Bluez, adapter: BluezAdapter) -> None:

@@ -163,7 +163,7 @@ def choose(section: "BleSection", counters: Counter[str]) -> tuple[BleSender | N
                 "Install the extra: pip install 'keycast[ble]'"
             )
         except Exception as fault:  # noqa: BLE001 - the gateway runs without BLE, too
-            _log.exception("the sender %s cannot be opened", name)
+            _log.exception("KC1114 the sender %s cannot be opened", name)
             reasons[name] = f"It failed: {fault}. This is a fault of keycast: please report it."
     return None, reasons
 

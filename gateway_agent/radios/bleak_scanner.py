@@ -168,7 +168,7 @@ class BluezScanner:
 
     def _tell(self, problem: str) -> None:
         if problem and not self.problem:
-            _log.warning("boards cannot be heard by Bluetooth: %s", problem)
+            _log.warning("KC1115 boards cannot be heard by Bluetooth: %s", problem)
         elif self.problem and not problem:
             _log.info("boards can be heard by Bluetooth again")
         self.problem = problem

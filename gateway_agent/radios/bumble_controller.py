@@ -140,7 +140,7 @@ class OwnController:
             except FAULTS as fault:
                 self._tell(None, f"{self.name}: {str(fault) or type(fault).__name__}. {self._remedy}")
             except Exception as fault:  # noqa: BLE001 - UDP goes on whatever Bumble does
-                _log.exception("the Bluetooth controller %s", self.name)
+                _log.exception("KC1116 the Bluetooth controller %s", self.name)
                 self._tell(None, f"{self.name} failed: {fault}. This is a fault of keycast: please report it.")
             else:
                 self._tell(None, OPENING)
@@ -180,6 +180,6 @@ class OwnController:
         self.device = device
         if problem != self.problem:
             if problem:
-                _log.warning("Bluetooth: %s", problem)
+                _log.warning("KC1117 Bluetooth: %s", problem)
             self.problem = problem
             self._news()

@@ -75,7 +75,7 @@ class Care:
             yield
         except Exception as fault:  # noqa: BLE001 - an exception of one radio must not stop the others
             if not self._ladder.why:
-                _log.exception("%s failed", self.medium.name)
+                _log.exception("KC1118 %s failed", self.medium.name)
             self.fails(str(fault) or type(fault).__name__)
 
     async def close(self) -> None:

@@ -174,7 +174,7 @@ class Instances:
             if not self._is_stopped:
                 self._failed(str(error))
         except Exception as fault:  # noqa: BLE001 - `take` is not ours, and a task would hide what it raises
-            _log.exception("no payload for an advertising instance")
+            _log.exception("KC1119 no payload for an advertising instance")
             self._failed(str(fault) or type(fault).__name__)
 
     async def _rest(self, place: _Place) -> None:

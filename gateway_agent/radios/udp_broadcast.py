@@ -220,7 +220,7 @@ class UdpBroadcast:
 
     def _report(self, health: Health, problem: str) -> None:
         if problem and not health.problem:
-            _log.warning("cannot broadcast on %s: %s", health.interface, problem)
+            _log.warning("KC1120 cannot broadcast on %s: %s", health.interface, problem)
         elif health.problem and not problem:
             _log.info("broadcasts go out on %s again", health.interface)
         health.problem = problem

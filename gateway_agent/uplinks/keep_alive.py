@@ -40,8 +40,10 @@ class KeepAlive:
         there = await self._ping()
         if there and (self._lost or self._turn_number % SIGN_EVERY == 0):
             there = await self._sign()
-        if there == self._lost:
-            _log.warning("the CPNS Server answers %s", "again" if there else "no keep-alive")
+        if there and self._lost:
+            _log.info("the CPNS Server answers again")
+        elif not there and not self._lost:
+            _log.warning("KC1201 the CPNS Server answers no keep-alive")
         self._lost = not there
 
     async def _ping(self) -> bool:

@@ -50,7 +50,7 @@ def link_of(section: MqttUplinkSection, gateway_id: str, counters: Counter[str])
     try:
         mqtt_files.check(section.files, tag_of(gateway_id), datetime.datetime.now(datetime.UTC))
     except CertificateNotValidNow as refused:
-        _log.warning("the uplink: %s", refused)
+        _log.warning("KC1202 the uplink: %s", refused)
     return MqttLink(section, gateway_id, server_id=section.server_id, counters=counters)
 
 

@@ -151,7 +151,7 @@ class ValClientApp:
                 wait = await self._kms.refresh()
                 retry = RETRY_FIRST_S
             except (KmsFault, GatewayError) as fault:
-                _log.warning("keys of the KMS: %s", fault)
+                _log.warning("KC1301 keys of the KMS: %s", fault)
                 wait, retry = retry, min(RETRY_MAX_S, 2 * retry)
             await asyncio.sleep(max(1, wait))
 

@@ -79,7 +79,7 @@ class ValClient:
                 response = await self._accept_with_profile_of_now(request, refresh_profile)
             except MikeyError as error:
                 self.counters[f"refused.{error.code}"] += 1
-                _log.warning("a key of %s was refused: %s", request.gms, error)
+                _log.warning("KC1306 a key of %s was refused: %s", request.gms, error)
                 return NotifyResponse(request.notice_id, code=error.code, text=shortened(str(error)))
         self.counters["accepted"] += 1
         return response

@@ -140,7 +140,7 @@ class Servers:
         try:
             await work()
         except Exception:
-            _log.exception("a connection of %s has ended by a fault", self._client.user)
+            _log.exception("KC1307 a connection of %s has ended by a fault", self._client.user)
             raise
 
     async def _follow_profile(self) -> None:
@@ -159,7 +159,7 @@ class Servers:
                     self._profile_known.set()
                 delay = RETRY_FIRST_S
             except (GatewayError, MikeyError) as error:
-                _log.warning("the CMS: %s", error)
+                _log.warning("KC1308 the CMS: %s", error)
                 subscribed = False
                 await asyncio.sleep(delay)
                 delay = min(RETRY_MAX_S, 2 * delay)
@@ -170,7 +170,7 @@ class Servers:
             if octets:
                 self._apply_profile(octets)
         except (GatewayError, MikeyError) as error:
-            _log.warning("the CMS: %s", error)  # the profile and the verdict stay the same
+            _log.warning("KC1309 the CMS: %s", error)  # the profile and the verdict stay the same
 
     def _apply_profile(self, octets: bytes) -> None:
         last, profile = self._client.profile, decode_profile(octets)
@@ -201,7 +201,7 @@ class Servers:
                     await server.request("POST", _RESPONSES, encode_response(response))
                 delay = RETRY_FIRST_S
             except (GatewayError, MikeyError) as error:
-                _log.warning("the GMS %s: %s", access.gms_uri, error)
+                _log.warning("KC1310 the GMS %s: %s", access.gms_uri, error)
                 authorised_at = float("-inf")
                 await asyncio.sleep(delay)
                 delay = min(RETRY_MAX_S, 2 * delay)
@@ -220,7 +220,7 @@ class Servers:
             try:
                 self._client.tick()
             except GatewayError as error:
-                _log.warning("%s", error)
+                _log.warning("KC1311 %s", error)
 
 
 async def fetch_profile(access: ServerAccess) -> UserProfile:

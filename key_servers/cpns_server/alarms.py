@@ -29,6 +29,21 @@ BROKER = "broker"  # one of the brokers does not let the Server in, or is away
 UNOPENED = "unopened"
 NO_ENTITY_KEY = "no-entity-key"
 FORGED = "forged"
+CODES = {
+    UNDELIVERED: "KC2001",
+    SILENT: "KC2002",
+    AHEAD: "KC2003",
+    LOST_STORE: "KC2004",
+    UNKNOWN_GROUP: "KC2005",
+    UPDATE_FAILED: "KC2006",
+    STORE: "KC2007",
+    HELD: "KC2008",
+    BROKER: "KC2009",
+    UNOPENED: "KC2010",
+    NO_ENTITY_KEY: "KC2011",
+    FORGED: "KC2012",
+}
+"""The code of each kind, by which docs/troubleshooting.md knows it."""
 
 _TOGETHER = {
     UNDELIVERED: "{gateways} did not take the newest state of {groups}: members may still use an old key. "
@@ -90,10 +105,10 @@ class ServerAlarms:
         alarms.each[key] = ServerAlarm(kind, gateway_id, sg_id, now.unix, text, pne_id=pne_id)
         count = len(alarms.each)
         if count <= _SINGLY and not alarms.told:
-            _log.warning("alarm begins: %s", text)
+            _log.warning(f"{CODES[kind]} alarm begins: %s", text, extra={"sg_id": sg_id, "pne_id": pne_id})
         elif count >= 2 * alarms.told:
             alarms.told = count
-            _log.warning("alarm begins or grows: %s", _together(kind, alarms).text)
+            _log.warning(f"{CODES[kind]} alarm begins or grows: %s", _together(kind, alarms).text)
 
     def clear(self, kind: str, gateway_id: str, sg_id: str, pne_id: str = "") -> None:
         """End an alarm, if it stands."""
@@ -180,4 +195,6 @@ class Refusals:
         self._counters[f"messages_{kind}"] += 1
         if now.monotonic >= self._next_line_at:
             self._next_line_at = now.monotonic + _LINE_EVERY_S
-            _log.warning("a message of PN GW %r was %s; more in the next minute are only counted", gateway_id, kind)
+            _log.warning(
+                "KC2033 a message of PN GW %r was %s; more in the next minute are only counted", gateway_id, kind
+            )

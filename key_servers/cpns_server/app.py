@@ -529,7 +529,7 @@ class CpnsServer:
                 wait_s = self.work()
             except ServerError as error:
                 if not isinstance(error, StoreFailed):  # a StoreFailed is an alarm
-                    _log.error("%s", error)
+                    _log.error("KC2021 %s", error)
                 wait_s = tuning.UPDATE_RETRY_S
             if self._store_watch.look() and self._sessions is not None:
                 self._sessions.end_sessions_soon()
@@ -556,7 +556,7 @@ class CpnsServer:
                 self._courier.heard(gateway.pn_id)
                 self._pne_courier.heard(gateway.pn_id)
         except ServerError as error:  # its message was answered; its deliveries are tried again soon
-            _log.error("%s", error)
+            _log.error("KC2022 %s", error)
         self._changed.set()
 
     def _handle_pne(self, pne_id: str, euk: bytes | None, message: bytes, shard: int | None) -> bytes:

@@ -215,7 +215,7 @@ class GatewayRequests:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
-            _log.error("a delivery ended in a fault of this program", exc_info=fault)
+            _log.error("KC2023 a delivery ended in a fault of this program", exc_info=fault)
 
     async def _exchange(
         self, request: Request, courier: Courier, gateway: StoredGateway, code: int, fields: uplink_form.Fields
@@ -271,4 +271,4 @@ class GatewayRequests:
         courier.put_off(request)
         if now >= self._next_complaint:
             self._next_complaint = now + tuning.COMPLAIN_EVERY_S
-            _log.error("%s Deliveries wait for it.", error)
+            _log.error("KC2024 %s Deliveries wait for it.", error)

@@ -97,7 +97,7 @@ class GatewaySessions:
                 euk, shard = self._entity_user_key(peer), self._endpoint.shard_of(peer)
                 return handlers.handle_pne(peer.entity_id, euk, message, shard)
             except ServerError as error:
-                _log.error("%s", error)
+                _log.error("KC2025 %s", error)
                 raise CpnsError("the CPNS Server cannot work now; try again later") from None
 
         self._mqtt = mqtt
@@ -262,7 +262,7 @@ class GatewaySessions:
             try:
                 return await self.end_sessions()
             except StoreFailed as error:
-                _log.warning("the sessions of before cannot be ended now: %s", error)
+                _log.warning("KC2026 the sessions of before cannot be ended now: %s", error)
             await asyncio.sleep(tuning.STORE_LOOK_S)
 
     def _hints(self, mqtt: "MqttLink", alive: Callable[[str], None]) -> Callable[[str, bool], None]:

@@ -80,7 +80,7 @@ async def mqtt_link(
     try:
         mqtt_files.check(config.mqtt.files, tag_of(config.id), now, is_server=True)
     except CertificateNotValidNow as refused:  # there may be UDP, and the broker tells it, too
-        _log.warning("%s", refused)
+        _log.warning("KC2027 %s", refused)
     await claim(config, identity, database_id, process)
     return MqttLink(config.mqtt, config.id, serves=shards, process=process, counters=counters)
 

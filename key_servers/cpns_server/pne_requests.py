@@ -70,7 +70,7 @@ class PneRequests:
             self._counters["pne_messages_refused"] += 1
             return bytes(m.failure(code, error))
         except ServerError as error:
-            _log.error("%s", error)
+            _log.error("KC2029 %s", error)
             self._counters["messages_failed"] += 1
             return bytes(m.failure(code, CpnsError("the CPNS Server cannot work now; try again later")))
         return bytes(m.encode(code + 1, answer))

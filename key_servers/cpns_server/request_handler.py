@@ -145,7 +145,7 @@ class RequestHandler:
 
     def _trouble(self, error: ServerError) -> CpnsError:
         """Tell the operator, and only the operator, why the store failed; return what the PN GW is told."""
-        _log.error("%s", error)
+        _log.error("KC2030 %s", error)
         self._counters["messages_failed"] += 1
         return CpnsError("the CPNS Server cannot work now; try again later")
 

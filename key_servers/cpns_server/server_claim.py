@@ -82,7 +82,7 @@ async def _claim(broker: Broker, config: ServerConfig, identity: OwnIdentity, da
             # one. It comes back, and then ends this one.
             back_s = tuning.CLAIM_BACK_S
             _log.warning(
-                "%s knows this Server with another database: looking for %d s whether one runs", broker, back_s
+                "KC2031 %s knows this Server with another database: looking for %d s whether one runs", broker, back_s
             )
             if await _any_of(back_s, present.wait(), connection.lost()):
                 raise _another(broker, config, topic)

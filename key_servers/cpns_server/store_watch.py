@@ -47,7 +47,7 @@ class StoreWatch:
             if self._store.may_go_back and not self._store.trouble:
                 self._tell_held(set(self._store.held_groups()))
         except ServerError as error:  # it went away again
-            _log.error("%s", error)
+            _log.error("KC2032 %s", error)
         if self._store.trouble:
             text = f"Nothing new can be stored: {self._store.trouble}"
             self._alarms.set(kinds.STORE, "", "", text, self._clock())

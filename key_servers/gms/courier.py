@@ -117,7 +117,7 @@ class NoticeCourier:
         if erased:
             await self._database.erase_log()
         if response.code:
-            _log.warning("%s refused key %s: %s, %s", user, delivery.key_id, response.code, response.text)
+            _log.warning("KC2301 %s refused key %s: %s, %s", user, delivery.key_id, response.code, response.text)
         elif after != delivery:
             what = "the revocation of GMK" if delivery.purpose == REVOCATION else "GMK"
             _log.info("%s has acknowledged %s %s", user, what, delivery.key_id)

@@ -150,7 +150,7 @@ class OwnKeys:
                     async with asyncio.timeout(tuning.OWN_KEYS_WAIT_S):
                         await self._fetch(ahead)
                 except (NotProvisioned, TimeoutError) as error:  # the present keys are still valid
-                    _log.warning("the keys of the next key period: %s", error or "the KMS does not answer")
+                    _log.warning("KC2302 the keys of the next key period: %s", error or "the KMS does not answer")
             self._by_number = {each: held for each, held in self._by_number.items() if each >= number}
             return self._by_number[number]
 

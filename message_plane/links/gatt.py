@@ -226,7 +226,7 @@ class GattLink(Link[GattAddress]):
                     talk.end()
                     await self._disconnect(connection)
         except Exception:  # noqa: BLE001 - the connections to other boards go on
-            log.exception("a connection to a board ended in a fault of this program")
+            log.exception("KC3101 a connection to a board ended in a fault of this program")
         finally:
             talk.end()
             del self._talks[hold.board]

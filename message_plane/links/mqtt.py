@@ -298,7 +298,7 @@ class MqttLink(Link[MqttAddress]):
         try:
             receive(datagram, address)
         except Exception:  # noqa: BLE001 - the library below would give up the connection
-            _log.exception("a datagram of %s was not taken", address.place)
+            _log.exception("KC3102 a datagram of %s was not taken", address.place)
 
     def _back(self, tag: str) -> None:
         self._whereabouts(tag).back(lambda: self._hint(tag, True))

@@ -159,7 +159,7 @@ class Brokers:
             self._choose_version(trouble)
             self._say(trouble)
         except Exception:  # noqa: BLE001 - the other brokers, and this one the next time, may do better
-            _log.exception("the connection to the broker %s ended in a fault of this program", broker)
+            _log.exception("KC3103 the connection to the broker %s ended in a fault of this program", broker)
         finally:
             self.connections.pop(broker, None)
             self._note(broker, is_connected=False, problem=self._states[broker].problem)

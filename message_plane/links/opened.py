@@ -71,7 +71,7 @@ class OpenLinks(interfaces.MessageInterface):  # type: ignore[misc]
             try:
                 await link.close()
             except Exception as fault:  # noqa: BLE001 - the other links must be closed, too
-                log.warning("a link (%s) could not be closed: %s", link.scheme, fault)
+                log.warning("KC3104 a link (%s) could not be closed: %s", link.scheme, fault)
 
     # Private
 

@@ -62,7 +62,7 @@ def test_the_groups_of_one_pn_gw_are_told_together_too() -> None:
     assert alarm.text.startswith("PN GW gw.home did not take the newest state of 40 Service Groups (sg0, sg1, sg2, ")
 
 
-@pytest.mark.parametrize("kind", [value for name, value in vars(kinds).items() if name.isupper() and name[0] != "_"])
+@pytest.mark.parametrize("kind", list(kinds.CODES))
 def test_every_kind_has_words_for_many(kind: str) -> None:
     (alarm,) = raised(9, kind).standing()
     assert alarm.count == 9 and "{" not in alarm.text

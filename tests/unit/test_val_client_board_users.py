@@ -175,7 +175,8 @@ async def test_it_is_said_once_a_day_when_the_keys_of_a_board_are_over_soon(
         board.user.tick()
         board.user.tick()
     assert [record.message for record in caplog.records if "keycast seal board lamp" in record.message] == [
-        f"the keys of lamp end at {datetime.datetime.fromtimestamp(end, datetime.UTC)}: run keycast seal board lamp"
+        f"KC1302 the keys of lamp end at {datetime.datetime.fromtimestamp(end, datetime.UTC)}: "
+        "run keycast seal board lamp"
     ]
     assert users.status() == [{"pne_id": "lamp", "user": LAMP, "there": True, "keys_end": end}]
 

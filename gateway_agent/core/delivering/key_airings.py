@@ -49,7 +49,7 @@ class KeyAiring:
         try:
             self._broadcast = self._begin()
         except Exception:  # noqa: BLE001 - such as a store that cannot be read; the delivery continues by unicast
-            _log.exception("no broadcast can be made")
+            _log.exception("KC1032 no broadcast can be made")
         if self._broadcast is None:
             self._ended(False)
 

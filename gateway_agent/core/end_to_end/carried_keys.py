@@ -344,4 +344,4 @@ def _info(fields: Fields) -> tuple[str, bytes]:
 
 def _show_fault(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
-        _log.error("the way of a wrapped key ended in a fault of this program", exc_info=fault)
+        _log.error("KC1033 the way of a wrapped key ended in a fault of this program", exc_info=fault)

@@ -127,7 +127,7 @@ class Tree:
             why = generations.why_new(current, active, retired)
             if why is not None and self._store.pn.next_generation() > generations.GENERATION_MAX:
                 if not self._used_up_told:  # keys are still sent, under the last generation and by unicast
-                    _log.warning("a new generation is needed, %s; but %s", why, generations.USED_UP)
+                    _log.warning("KC1034 a new generation is needed, %s; but %s", why, generations.USED_UP)
                 self._used_up_told = True
             elif why is not None:
                 _log.info("a new generation is needed: %s", why)

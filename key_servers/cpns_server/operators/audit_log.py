@@ -98,7 +98,7 @@ class AuditLog:
             self._database.attempt(lambda: self._write_result(entry, now, result, answer))
         except StoreFailed as error:
             self._owed[entry] = (now, result, answer)
-            _log.error("the result of command %d is not in the audit log yet: %s", entry, error)
+            _log.error("KC2028 the result of command %d is not in the audit log yet: %s", entry, error)
 
     def page(self, limit: int, before: int = 0) -> tuple[AuditEntry, ...]:
         """Return the newest `limit` entries, newest first, of those below the number `before` unless that is 0."""

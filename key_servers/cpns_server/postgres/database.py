@@ -311,7 +311,7 @@ def _opened(url: str) -> PatientConnection:
     connection = connect(url)
     try:
         if connection.execute("SHOW fsync").fetchone() == ("off",):
-            _log.warning("PostgreSQL runs with fsync = off: what it acknowledges may be gone after a power cut")
+            _log.warning("KC2121 PostgreSQL runs with fsync = off: what it acknowledges may be gone after a power cut")
         schema.bring_up_to_date(connection)
     except psycopg.Error as error:
         _close(connection)

@@ -165,7 +165,7 @@ class ShardHolder:
             except ServerError as error:
                 self._say(error)
             except Exception:  # noqa: BLE001 - the leases would end without a word
-                _log.exception("a round of leases failed by a fault of this program")
+                _log.exception("KC2101 a round of leases failed by a fault of this program")
             with suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S if self._failing else RENEW_EVERY_S):
                     await self._woken.wait()
@@ -209,7 +209,7 @@ class ShardHolder:
             for work in self._work:
                 await work.adopt(leases)
         except ServerError as error:
-            _log.error("%s The PN GWs of %d shards are left to other processes.", error, len(leases))
+            _log.error("KC2102 %s The PN GWs of %d shards are left to other processes.", error, len(leases))
             await self._leave(leases)
             return
         _log.info("serves %d of %d shards", len(self._in_use), SHARDS)
@@ -224,7 +224,7 @@ class ShardHolder:
             try:
                 await user.let_go(leases)
             except Exception:  # noqa: BLE001 - the other parts must stop, too
-                _log.exception("a part did not stop with its shards as it should")
+                _log.exception("KC2103 a part did not stop with its shards as it should")
         free = [lease for lease in leases if not lease.lost]
         for lease in leases:
             self._leases.given_back(lease)
@@ -244,7 +244,7 @@ class ShardHolder:
     def _say(self, error: ServerError | None) -> None:
         """Log that the database fails, and that it works again, once each."""
         if error is not None and not self._failing:
-            _log.error("%s Leases of PN GWs cannot be renewed.", error)
+            _log.error("KC2104 %s Leases of PN GWs cannot be renewed.", error)
         elif error is None and self._failing:
             _log.info("leases of PN GWs are renewed again")
         self._failing = error is not None
