@@ -1,11 +1,12 @@
 """`keycast doctor`: examines a gateway and its machine, and says what to do."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, console, wants_json
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, console, sentences, wants_json
 
 if TYPE_CHECKING:
     from keycast.doctor.examination import Checked
@@ -13,25 +14,46 @@ if TYPE_CHECKING:
 _STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
 
 
-def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def command(
+    config: ConfigOption = DEFAULT_CONFIG,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="Write all that others need to help into this new file, without secrets and without names.",
+        ),
+    ] = None,
+) -> None:
     """Examine the gateway and this machine: one line for each finding, with the next step where something is wrong.
 
     The gateway may run or not, and nothing is changed. As root more is seen: who has a port, the rules of the firewall.
     The exit code is 0 if all is good, 1 if there is a warning, 2 if something is bad.
 
-    Example: keycast doctor
+    With --bundle the findings, the configuration, counters and the end of the log go into one file. Secrets are taken
+    out of it, and names and addresses replaced by the same word each time.
+
+    Examples: keycast doctor, keycast doctor --bundle doctor.zip
     """
+    from keycast.doctor import bundle as bundles
     from keycast.doctor.examination import examine, worst
     from keycast.doctor.surroundings import look_around
 
+    here = look_around(config)
     found = []
-    for each in examine(look_around(config)):
+    for each in examine(here):
         found.append(each)
         if not wants_json():
             _show(each)
     grade = worst(found)
+    if bundle is not None:
+        with sentences():
+            bundles.write(bundle, here, found)
     answer(
-        {"grade": str(grade), "findings": [_plain(each) for each in found]}, f"{len(found)} findings; {_summary(found)}"
+        {"grade": str(grade), "findings": [_plain(each) for each in found]}
+        | ({} if bundle is None else {"bundle": str(bundle)}),
+        f"{len(found)} findings; {_summary(found)}",
+        *([] if bundle is None else [f"{bundle} is written. Read it before you give it to others."]),
     )
     if grade.exit_code:
         raise typer.Exit(grade.exit_code)

@@ -1,0 +1,140 @@
+"""Writes what a stranger needs to help: the examination, configuration, state in words, counters, the end of the log.
+
+The bundle is a ZIP file of plain texts. `redaction` has taken out secrets, and the names of the home.
+"""
+
+import json
+import platform
+import shutil
+import socket
+import sqlite3
+import subprocess
+import zipfile
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from gateway_agent.control import ask
+from gateway_agent.errors import GatewayError
+from keycast.doctor.examination import Checked, worst
+from keycast.doctor.redaction import Redaction
+from keycast.doctor.surroundings import ANSWERS_WITHIN_S, Surroundings
+from keycast.terminal.dates import dated
+from private_store import files
+
+LOG_LINES = 2000
+_UNITS = ("keycast.service", "keycast-gateway.service")
+_ABOUT = """\
+This is what `keycast doctor --bundle` has found out. Secrets are taken out; names of boards, groups and machines, and
+their addresses, are replaced by words, the same one each time. Read it before you give it to others.
+"""
+
+
+def write(path: Path, here: Surroundings, found: Iterable[Checked]) -> list[str]:
+    """Write the new private file `path`; return the names of the texts in it. Raises PrivateStoreError."""
+    texts = collect(here, list(found))
+    octets = BytesIO()
+    with zipfile.ZipFile(octets, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+    files.write_new(path, octets.getvalue())
+    return list(texts)
+
+
+def collect(here: Surroundings, found: list[Checked], log: str | None = None) -> dict[str, str]:
+    """Return the texts of a bundle by their names, without secrets. `log`: the lines of the log, None to look."""
+    redaction = Redaction(names_in(here))
+    configuration = here.config_path.read_text(errors="replace") if here.config_path.is_file() else "there is none"
+    findings = [
+        {"check": each.check, "grade": str(each.finding.grade)}
+        | {"text": each.finding.text, "next_step": each.finding.next_step}
+        for each in found
+    ]
+    plain: dict[str, Any] = {
+        "findings.json": {"grade": str(worst(found)), "findings": findings},
+        "status.json": here.status if here.status is not None else {"gateway": here.silence or "does not run"},
+        "schemas.json": schemas(here.state),
+    }
+    texts = {
+        "about.txt": _ABOUT,
+        "machine.txt": redaction.text(f"{platform.platform()}\n{_release()}"),
+        "configuration.toml": redaction.text(configuration),
+        "log.txt": redaction.text(_log_of(here) if log is None else log),
+    }
+    return texts | {name: _json(redaction.value(value)) for name, value in plain.items()}
+
+
+def names_in(here: Surroundings) -> dict[str, list[str]]:
+    """Return the names that belong to this home, by their kind: what a person has chosen, or could be found by."""
+    status: Mapping[str, Any] = here.status or {}
+    names: dict[str, list[str]] = {
+        "board": [each["pne_id"] for each in status.get("devices", ())],
+        "group": [each["sg_id"] for each in status.get("groups", ())],
+        "gateway": [],
+        "home": [],
+        "server": [],
+        "broker": [],
+        "machine": [socket.gethostname()],
+    }
+    if here.config is not None:
+        names["gateway"].append(here.config.gateway.id)
+        names["home"].append(here.config.gateway.pn)
+        names["server"].append(here.config.uplink.server_id)
+    names["broker"] += [each["url"].partition("://")[2].partition(":")[0] for each in status.get("brokers", ())]
+    return {kind: [name for name in known if name and name != "localhost"] for kind, known in names.items()}
+
+
+def schemas(state: Path | None) -> dict[str, int | str]:
+    """Return the version of the schema of each store in the state folder, or why it cannot be read."""
+    found: dict[str, int | str] = {}
+    for path in sorted(state.rglob("*")) if state is not None and state.is_dir() else ():
+        if path.suffix in (".db", ".sqlite3") and path.is_file():
+            try:
+                with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=1)) as database:
+                    found[str(path.relative_to(state or path))] = database.execute("PRAGMA user_version").fetchone()[0]
+            except sqlite3.Error as error:
+                found[str(path.relative_to(state or path))] = str(error)
+    return found
+
+
+def _log_of(here: Surroundings) -> str:
+    """Return the last lines of the gateway's log: from the gateway itself, or from the journal."""
+    if here.pid and here.state is not None:
+        try:
+            lines = ask(here.state, "log.recent", "keycast gateway run", ANSWERS_WITHIN_S, count=LOG_LINES)
+            return "\n".join(str(each) for each in lines)
+        except (GatewayError, TimeoutError, OSError, ValueError):
+            pass  # of another release, or standing still: the journal may have its log
+    journalctl = shutil.which("journalctl")
+    if journalctl is None:
+        return "there is no journal on this machine"
+    told = []
+    for scope in ([], ["--user"]):
+        for unit in _UNITS:
+            command = [
+                journalctl,
+                *scope,
+                "--unit",
+                unit,
+                "--lines",
+                str(LOG_LINES),
+                "--no-pager",
+                "--output",
+                "short-iso",
+            ]
+            try:
+                told.append(subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout)
+            except (OSError, subprocess.TimeoutExpired) as error:
+                told.append(f"the journal does not answer: {error}")
+    return "\n".join(each for each in told if each.strip()) or "the journal has nothing of a gateway"
+
+
+def _release() -> str:
+    path = Path("/etc/os-release")
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(dated(value), indent=1, ensure_ascii=False)
