@@ -1,12 +1,15 @@
-"""Reads the configuration file. Each error names the line, the value found, what was expected, and the nearest key."""
+"""Reads the configuration file. Each error names the line, the value found, what was expected, and the nearest key.
+
+An unknown key alone is told and passed over by this release; the next one refuses it.
+"""
 
 import contextlib
 import difflib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -23,22 +26,31 @@ from message_plane.links import by_scheme as links
 from message_plane.links.udp import UdpLink
 from private_store import plain_file
 
+UNKNOWN_KEY_CODE = "KC1401"
+"""The code of the warning that a key is unknown (docs/troubleshooting.md)."""
+
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
 _SIZE_MAX = 64 * 1024
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _FALSE = ("no", "off", "false", "0")
 _SECRET = (("token",),)
+_UNKNOWN = "extra_forbidden"  # pydantic's word
+_PASSED_OVER = "This release passes over it, the next one refuses it."
 _TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
 
 
-def load(path: Path) -> GatewayConfig:
+def ignore(sentence: str) -> None:
+    """Do nothing with the sentence about an unknown key: commands that only look something up in the file."""
+
+
+def load(path: Path, tell: Callable[[str], None] = ignore) -> GatewayConfig:
     """Return the configuration in the TOML file `path`; relative paths in it are relative to the file.
 
-    Raises ConfigError with one line for each fault, and if other users can read a file with `[seal]`, as that holds
-    tokens.
+    `tell` is called with one sentence for each unknown key, which has no effect. Raises ConfigError with one line for
+    each fault, and if other users can read a file with `[seal]`, as that holds tokens.
     """
     data = plain_file.read(path, _SIZE_MAX, ConfigError, missing=f"Write one: keycast gateway init {path}")
-    config = parse(data, str(path), path.parent)
+    config = parse(data, str(path), path.parent, tell)
     if config.seal is not None and path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
     try:
@@ -52,10 +64,12 @@ def load(path: Path) -> GatewayConfig:
     return config.model_copy(update={"gateway": gateway})
 
 
-def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> GatewayConfig:
+def parse(
+    data: bytes, name: str = "configuration", folder: Path = Path(), tell: Callable[[str], None] = ignore
+) -> GatewayConfig:
     """Return the configuration in `data` (TOML, UTF-8). Errors quote `name`; CA files are relative to `folder`.
 
-    Raises ConfigError.
+    `tell` is called with one sentence for each unknown key. Raises ConfigError, with the unknown keys too.
     """
     try:
         text = data.decode("utf-8-sig")  # some editors put a byte order mark first
@@ -69,11 +83,23 @@ def parse(data: bytes, name: str = "configuration", folder: Path = Path()) -> Ga
     if not tree:
         raise ConfigError(f"{name} is empty.", f"It needs [gateway] with {_needed(GatewayConfig, 'gateway')}.")
     schema = schema_of(tree)
+    context = {"folder": folder}
     try:
-        return schema.model_validate(tree, context={"folder": folder})
+        return schema.model_validate(tree, context=context)
     except ValidationError as error:
-        faults = [_sentence(schema, text, fault) for fault in error.errors(include_url=False)]
-    raise ConfigError("\n".join(f"{name}, {fault}" for fault in faults), "")
+        faults = error.errors(include_url=False)
+    unknown = [fault for fault in faults if fault["type"] == _UNKNOWN]
+    sentences = [f"{name}, {_sentence(schema, text, fault)}" for fault in faults]
+    if len(unknown) == len(faults):
+        try:
+            config = schema.model_validate(_without(tree, [fault["loc"] for fault in unknown]), context=context)
+        except ValidationError as error:  # of settings that do not go together, which are compared last
+            sentences += [f"{name}, {_sentence(schema, text, fault)}" for fault in error.errors(include_url=False)]
+        else:
+            for sentence in sentences:
+                tell(f"{sentence} {_PASSED_OVER}")
+            return config
+    raise ConfigError("\n".join(sentences), "")
 
 
 def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
@@ -118,12 +144,23 @@ def toml_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _without(tree: Mapping[str, Any], keys: Sequence[tuple[int | str, ...]]) -> dict[str, Any]:
+    """Return a copy of `tree` that lacks the keys at these places."""
+    copied: Any = deepcopy(dict(tree))
+    for *above, key in keys:
+        table = copied
+        for part in above:
+            table = table[part]
+        del table[key]
+    return dict(copied)
+
+
 def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
     where = tuple(part for part in fault["loc"])
     dotted = ".".join(str(part) for part in where)
     line = line_of(text, where)
     place = f"line {line}: {dotted}" if line else dotted
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] == _UNKNOWN:
         near = difflib.get_close_matches(str(where[-1]), _keys_at(schema, where[:-1]), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(_keys_at(schema, where[:-1]))}."
         return f"{place}: unknown key; {hint}"

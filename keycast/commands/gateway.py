@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from keycast.services.gateway_trial import BrokerHere
 
 app = typer.Typer(no_args_is_help=True)
+
+_log = logging.getLogger(__name__)
 
 CONFIRM = "keycast server confirm-members"
 
@@ -81,19 +84,22 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     Each interface is shown and, if no keys go out on it, the reason; each MQTT broker and, if it refuses something,
     what to change there. Example: keycast gateway check
     """
-    from gateway_agent.config.load import load
+    from gateway_agent.config.load import UNKNOWN_KEY_CODE, load
     from keycast.services.gateway_trial import trial
     from keycast.services.radio_survey import plain
 
+    unknown: list[str] = []
     with sentences():
-        found = asyncio.run(trial(load(config)))
+        found = asyncio.run(trial(load(config, unknown.append)))
     if found.brokers and not any(each.connected for each in found.brokers):
         refuse(" ".join(each.problem for each in found.brokers), "peer-unreachable")
     runs = f"; process {found.pid} runs with it" if found.pid else ""
     answer(
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
         | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)}
-        | {"brokers": [asdict(each) for each in found.brokers], "server_problem": found.server_problem},
+        | {"brokers": [asdict(each) for each in found.brokers], "server_problem": found.server_problem}
+        | {"warnings": [{"code": UNKNOWN_KEY_CODE, "text": each} for each in unknown]},
+        *[f"warning {UNKNOWN_KEY_CODE}: {each}" for each in unknown],
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         *([] if found.radio is None else [_adverts(found.radio)]),
@@ -177,7 +183,7 @@ async def _run(path: Path) -> None:
     from gateway_agent.control import SOCKET_FILE, check_path
     from keycast.services.home import open_home
 
-    config = load(path)
+    config = load(path, _tell_unknown)
     check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
     async with open_home(config) as home:
         await home.start()
@@ -189,6 +195,12 @@ async def _run(path: Path) -> None:
             f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
         )
         await interrupted(app.endpoint.failed, app.gateway.failed)
+
+
+def _tell_unknown(sentence: str) -> None:
+    from gateway_agent.config.load import UNKNOWN_KEY_CODE
+
+    _log.warning(f"{UNKNOWN_KEY_CODE} %s", sentence)
 
 
 async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:

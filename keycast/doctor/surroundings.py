@@ -1,7 +1,7 @@
 """What all checks know: the configuration, and what the running gateway says of itself. Nothing is changed for it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Surroundings:
     pid: int | None = None
     status: dict[str, Any] | None = None
     silence: str = ""
+    unknown_keys: tuple[str, ...] = ()
+    """One sentence for each key of the configuration that this release does not know."""
 
     @property
     def state(self) -> Path | None:
@@ -44,10 +46,15 @@ class Surroundings:
 
 def look_around(config_path: Path) -> Surroundings:
     """Read the configuration, and ask the gateway that runs with it, if one does, for its status."""
+    unknown: list[str] = []
     try:
-        config = load(config_path)
+        config = load(config_path, unknown.append)
     except (ConfigError, ImportError) as error:
         return Surroundings(config_path, None, str(error))
+    return replace(_of_the_gateway(config_path, config), unknown_keys=tuple(unknown))
+
+
+def _of_the_gateway(config_path: Path, config: GatewayConfig) -> Surroundings:
     pid = who_answers(config.gateway.state_dir / SOCKET_FILE)
     if pid is None:
         return Surroundings(config_path, config)

@@ -71,6 +71,14 @@ def test_each_fault_of_the_file_is_told_with_its_line(tmp_path):
     assert "line 7" in findings[0].text
 
 
+def test_an_unknown_key_is_a_warning_and_the_file_counts(tmp_path):
+    path = configured(tmp_path)
+    path.write_text(path.read_text() + "\n[gatewya]\n")
+    here = look_around(path)
+    assert here.config is not None and grades(found_by(here, "configuration")) == ["warning"]
+    assert "KC1401" in found_by(here, "configuration")[0].text
+
+
 def test_each_finding_that_is_not_good_names_a_page_that_exists(tmp_path):
     (tmp_path / "state").mkdir(mode=0o777)
     _, told = told_by_command(configured(tmp_path))

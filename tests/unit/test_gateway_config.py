@@ -52,16 +52,49 @@ def test_state_folder_is_relative_to_the_file(tmp_path: Path) -> None:
     assert load(tmp_path / "keycast.toml").gateway.state_dir == tmp_path / "state"
 
 
-def test_unknown_key_names_line_and_nearest_key() -> None:
-    text = fault(GOOD + "unicast_up_too = 3\n")
-    assert "keycast.toml, line 8: delivery.unicast_up_too: unknown key; did you mean 'unicast_up_to'?" in text
+def passed_over(text: str) -> str:
+    """The one sentence about an unknown key in a file that is right otherwise."""
+    told: list[str] = []
+    parse(text.encode(), "keycast.toml", tell=told.append)
+    (sentence,) = told
+    return sentence
+
+
+def test_unknown_key_is_passed_over_with_its_line_and_the_nearest_key() -> None:
+    assert passed_over(GOOD + "unicast_up_too = 3\n") == (
+        "keycast.toml, line 8: delivery.unicast_up_too: unknown key; did you mean 'unicast_up_to'? "
+        "This release passes over it, the next one refuses it."
+    )
+    assert parse((GOOD + "unicast_up_too = 3\n").encode()).delivery == parse(GOOD.encode()).delivery
 
 
 def test_unknown_key_far_from_any_other_lists_the_known_ones() -> None:
-    assert "known here: announce" not in fault(GOOD + "zzz = 3\n")
-    assert "known here: datagrams_max, leisure_ms_per_pne, method, stale_after_s, unicast_up_to" in fault(
+    assert "known here: announce" not in passed_over(GOOD + "zzz = 3\n")
+    assert "known here: datagrams_max, leisure_ms_per_pne, method, stale_after_s, unicast_up_to" in passed_over(
         GOOD + "zzz = 3\n"
     )
+
+
+def test_unknown_section_is_passed_over() -> None:
+    assert "keycast.toml, line 8: brodcast: unknown key; did you mean 'broadcast'?" in passed_over(
+        GOOD + '[brodcast]\ninterfaces = ["lan"]\n'
+    )
+
+
+def test_a_wrong_value_beside_an_unknown_key_is_refused_and_both_are_told() -> None:
+    text = fault(GOOD.replace('"auto"', '"radio"\nmetod = "auto"'))
+    assert "line 7: delivery.method: found 'radio'" in text and "line 8: delivery.metod: unknown key" in text
+
+
+def test_a_key_whose_wrong_spelling_makes_another_one_missing_is_refused_and_told() -> None:
+    text = fault(GOOD.replace("pn =", "pm ="))
+    assert "gateway.pn: missing" in text and "line 3: gateway.pm: unknown key; did you mean 'pn'?" in text
+
+
+def test_settings_that_do_not_go_together_are_refused_beside_an_unknown_key() -> None:
+    both = LAMP + BOARD.format(pne="lamp", user="sip:door@x")
+    text = fault(SEAL.replace("[seal]", "[seal]\nzzz = 1", 1) + both)
+    assert "a board or a user stands here twice" in text and "seal.zzz: unknown key" in text
 
 
 def test_wrong_value_names_what_was_found_and_what_was_expected() -> None:
@@ -289,7 +322,7 @@ def test_a_single_table_where_several_may_be_is_answered_with_how_several_are_wr
 
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert parse(b"\xef\xbb\xbf" + GOOD.encode()) == parse(GOOD.encode())
-    assert "line 8" in fault("\ufeff" + GOOD + "zzz = 3\n")
+    assert "line 8" in passed_over("\ufeff" + GOOD + "zzz = 3\n")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing but a remark\n"])

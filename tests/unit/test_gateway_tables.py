@@ -39,6 +39,12 @@ def text(tmp_path: Path) -> str:
         return CONFIG.format(folder=tmp_path, port=probe.getsockname()[1])
 
 
+def passed_over(text: str) -> str:
+    told: list[str] = []
+    parse(text.encode(), tell=told.append)
+    return "\n".join(told)
+
+
 async def test_a_kind_of_uplink_is_one_file_and_one_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text += '[uplink]\nkind = "toy"\nstrings = 2\n'
     with pytest.raises(ConfigError, match=r"uplink\.kind: found 'toy', expected 'embedded', 'mqtt' or 'udp'"):
@@ -54,14 +60,12 @@ async def test_a_kind_of_uplink_is_one_file_and_one_line(text: str, monkeypatch:
     assert uplink.life[-1] == "closed" and {"started", "asked"} == set(uplink.life[:-1])
     with pytest.raises(ConfigError, match=r"uplink\.strings: found 0, expected greater than or equal to 1"):
         parse(text.replace("= 2", "= 0").encode())
-    with pytest.raises(ConfigError, match=r"uplink\.strngs: unknown key; did you mean 'strings'"):
-        parse(text.replace("strings", "strngs").encode())
+    assert "uplink.strngs: unknown key; did you mean 'strings'" in passed_over(text.replace("strings", "strngs"))
 
 
 async def test_a_medium_is_one_file_and_one_line(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text += "[drum]\nbeat_s = 0.5\n"
-    with pytest.raises(ConfigError, match="drum: unknown key"):
-        parse(text.encode())
+    assert "drum: unknown key" in passed_over(text)
     monkeypatch.setitem(media.KINDS, "drum", "tests.unit.toy_medium")
     monkeypatch.setitem(uplinks.KINDS, "toy", "tests.unit.toy_uplink")
     app = await GatewayApp.open(parse(f'{text}[uplink]\nkind = "toy"\n'.encode()))
@@ -80,11 +84,9 @@ async def test_a_link_has_a_section_of_its_own_and_the_endpoint_holds_it_beside_
     assert [place.partition(":")[0] for place in app.endpoint.places] == ["udp", "memory", "toy"]
     assert app.endpoint.places[1] == "memory:yard:7"
     await app.close()
-    with pytest.raises(ConfigError, match="udp: unknown key"):  # its section is [message_plane]
-        parse(f"{text}[udp]\n".encode())
+    assert "udp: unknown key" in passed_over(f"{text}[udp]\n")  # its section is [message_plane]
     monkeypatch.delitem(by_scheme.LINKS, "memory")
-    with pytest.raises(ConfigError, match="memory: unknown key"):
-        parse(text.encode())
+    assert "memory: unknown key" in passed_over(text)
 
 
 async def test_an_embedded_server_that_nobody_made_is_told(text: str) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import errno
+import json
 import os
+import re
 import socket
 
 import pytest
@@ -296,3 +298,16 @@ def test_brokers_of_which_none_lets_the_gateway_in_are_told_with_the_next_step(c
     assert result.exit_code == 1
     assert f"the broker {url} is not there: nothing listens at this port. Start it." in result.stderr
     assert not (config.parent / "state").exists()
+
+
+def test_an_unknown_key_is_a_warning_with_its_code_and_the_nearest_key(config):
+    change(config, 'interfaces = ["lo"]', 'interfaces = ["lo"]\nintervall_s = 3')
+    shown = CliRunner().invoke(program(["gateway"]), ["gateway", "check", "-c", str(config)])
+    assert shown.exit_code == 0 and re.search(
+        r"warning KC1401: .*line 14: broadcast\.intervall_s: unknown key", shown.output
+    )
+    told = json.loads(
+        CliRunner().invoke(program(["gateway"]), ["gateway", "check", "-c", str(config), "--json"]).output
+    )
+    (warning,) = told["warnings"]
+    assert warning["code"] == "KC1401" and "intervall_s" in warning["text"]
