@@ -13,6 +13,7 @@ from keycast.terminal.options import refusal, renamed, show_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
+    "setup": ("keycast.commands.setup", "Write the configuration of a gateway, or change it, by questions."),
     "demo": ("keycast.commands.demo", "A whole home on this machine: gateway, server, real MicroPython boards."),
     "gateway": ("keycast.commands.gateway", "Run a PN GW, write its configuration, restore it."),
     "server": ("keycast.commands.server", "Run a CPNS Server on its own, beside its gateways."),

@@ -34,6 +34,7 @@ LONG_S = {
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,
     "tests/system/test_system_desk.py": 75,
+    "tests/system/test_setup_terminal.py": 25,
     "tests/integration/test_server_shards.py": 60,
     "tests/unit/test_server_postgres_away.py": 40,
     "tests/unit/test_server_postgres_copies.py": 20,

@@ -30,7 +30,8 @@ UNKNOWN_KEY_CODE = "KC1401"
 """The code of the warning that a key is unknown (docs/troubleshooting.md)."""
 
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
-_SIZE_MAX = 64 * 1024
+SIZE_MAX = 64 * 1024
+"""Octets of a configuration file."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _FALSE = ("no", "off", "false", "0")
 _SECRET = (("token",),)
@@ -49,10 +50,16 @@ def load(path: Path, tell: Callable[[str], None] = ignore) -> GatewayConfig:
     `tell` is called with one sentence for each unknown key, which has no effect. Raises ConfigError with one line for
     each fault, and if other users can read a file with `[seal]`, as that holds tokens.
     """
-    data = plain_file.read(path, _SIZE_MAX, ConfigError, missing=f"Write one: keycast gateway init {path}")
-    config = parse(data, str(path), path.parent, tell)
+    data = plain_file.read(path, SIZE_MAX, ConfigError, missing=f"Write one: keycast setup {path}")
+    config = of_text(data, path, tell)
     if config.seal is not None and path.stat().st_mode & 0o077:
         raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
+    return config
+
+
+def of_text(data: bytes, path: Path, tell: Callable[[str], None] = ignore) -> GatewayConfig:
+    """Return the configuration that the file `path` has if `data` (TOML, UTF-8) is in it. Raises ConfigError."""
+    config = parse(data, str(path), path.parent, tell)
     try:
         folder = config.gateway.state_dir.expanduser()
     except RuntimeError:

@@ -21,6 +21,7 @@ HERE, UDP, MQTT = "embedded", "udp", "mqtt"
 
 NO_PAGE, THIS_MACHINE, HOME_NETWORK = "no", "this-machine", "home-network"
 """Who may open the web page: nobody, as there is none; programs on this machine; everybody on the home network."""
+PAGES = (NO_PAGE, THIS_MACHINE, HOME_NETWORK)
 
 AUTO, LOOPBACK = "auto", "lo"
 NO_BLE, VIRTUAL_AIR = "off", "virtual"

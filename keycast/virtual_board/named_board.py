@@ -22,6 +22,7 @@ from gateway_agent.radios.virtual_air.place import default_socket
 from keycast.board.ports import front_file
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
+from keycast.virtual_board.ready_made import make_ready
 from keycast.virtual_board.serial_board import SerialBoard
 from private_store import files, folders
 from private_store.errors import Faults
@@ -51,13 +52,15 @@ async def plugged_in(
     name: str,
     *,
     erase: bool = False,
+    app: str | None = None,
     port: int = numbers.PORT_COAP,
     broadcast_port: int = numbers.PORT_BROADCAST,
 ) -> AsyncIterator[SerialBoard]:
     """Run the board `name` while the context lasts; a new one has a blank flash, and an old one too if `erase`.
 
-    `port` and `broadcast_port` are those of the gateway on this computer. Raises VirtualBoardRefused if the text is no
-    name or a process runs this board already, NoVm, OSError.
+    With the text of an application, a board with a blank flash begins with everything but an identity. `port` and
+    `broadcast_port` are those of the gateway on this computer. Raises VirtualBoardRefused if the text is no name or a
+    process runs this board already, NoVm, CompileError, OSError.
     """
     if not _NAME.fullmatch(name):
         raise VirtualBoardRefused(
@@ -77,6 +80,8 @@ async def plugged_in(
         if erase:
             _erase(folder)
         board = SerialBoard(folder, _environment(Network.loopback(number).address, number, port, broadcast_port))
+        if app is not None:
+            make_ready(board, app, (WIFI_NAME, WIFI_PASSWORD))
         await board.power_on()
         try:
             link = _publish(name, board.line.device)

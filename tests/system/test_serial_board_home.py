@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cpns import cborlite
-from device_agent.key_store import KeyStore
-from keycast.micropython_vm import compile
 from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
-from keycast.virtual_board.nvs_folder import NvsFolder
+from keycast.virtual_board.ready_made import make_ready
 from keycast.virtual_board.serial_board import SerialBoard
 from tests.system.keycast_process import GatewayProcess
 from tests.system.serial_tools import Terminal
@@ -22,7 +19,6 @@ from tests.system.test_serial_board_run import run, running
 
 pytestmark = pytest.mark.real_time
 
-ROMFS = 0x1E0000
 APP = """
 import asyncio
 
@@ -37,14 +33,8 @@ async def main(node):
 
 def prepared(home: Path, app: str = APP) -> None:
     """The board `porch`, on which the files of the agent, the application and the Wi-Fi are already."""
-    compile.compile_board()
     board = SerialBoard(home / ".local/state/keycast/boards/porch", {})
-    board.write_firmware()
-    board.flash.write(ROMFS, compile.BOARD_IMAGE.read_bytes())
-    (board.flash.vfs / "main.py").write_text((compile.BOARD_TREE / "main.py").read_text())
-    (board.flash.vfs / "app.py").write_text(app)
-    wifi = cborlite.encode([1, WIFI_NAME, WIFI_PASSWORD])
-    KeyStore(NvsFolder(board.flash.path("nvs"))).save("wifi", wifi)
+    make_ready(board, app, (WIFI_NAME, WIFI_PASSWORD))
 
 
 def gateway_in(folder: Path, **how: str) -> GatewayProcess:

@@ -132,7 +132,7 @@ def test_a_configuration_that_is_wrong(tmp_path, text, named):
 
 
 def test_no_configuration_at_all(tmp_path):
-    assert "keycast gateway init" in refused(keycast("gateway", "run", "-c", tmp_path / "none.toml"))
+    assert "keycast setup" in refused(keycast("gateway", "run", "-c", tmp_path / "none.toml"))
 
 
 def test_a_question_to_a_gateway_that_does_not_run(gateway):

@@ -166,7 +166,7 @@ def test_broken_toml_and_wrong_encoding_name_the_line() -> None:
 
 
 def test_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="keycast gateway init"):
+    with pytest.raises(ConfigError, match="keycast setup"):
         load(tmp_path / "none.toml")
 
 

@@ -152,7 +152,7 @@ def command(
         rows = board_table.read(table) if table else [board_table.Row(pne or "", port or "", group)]
         require_kind(label)
         server = server_of(server_credential, entity_user_key)
-        session = _Session(config, _hint(address) if address else address, replace, board, label)
+        session = Session(config, _hint(address) if address else address, replace, board, label)
     session.wifi = wifi_of(wifi, password_file)
     session.without_wifi, session.without_ble = no_wifi, no_ble
     session.server, session.key_file = server, entity_user_key
@@ -162,7 +162,7 @@ def command(
         _many(session, rows)
 
 
-class _Session:
+class Session:
     """What all boards of one command have in common. Raises GatewayError."""
 
     def __init__(self, config: Path, address: str | None, replace: bool, board: str | None, label: str | None) -> None:
@@ -242,7 +242,7 @@ class _Session:
             remark(f"This board was {former.pne_id}, which no board is now: keycast board retire {former.pne_id}")
 
 
-def _one(session: _Session, row: Any) -> None:
+def _one(session: Session, row: Any) -> None:
     point_out(row.pne_id, session.names)
     with sentences():
         result = session.provision(row.pne_id, row.port, row.group, lambda what: remark(f"{row.pne_id} {what} ..."))
@@ -255,7 +255,7 @@ def _one(session: _Session, row: Any) -> None:
     answer(result.value(), f"{result.pne_id} is let in and runs: the gateway has a session with it.", *label, *lines)
 
 
-def _many(session: _Session, rows: list[Any]) -> None:
+def _many(session: Session, rows: list[Any]) -> None:
     """Provision one board after another, whatever becomes of each; type the command again for those that failed."""
     from cpns.errors import CpnsError
     from gateway_agent.errors import GatewayError, code_of

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keycast.commands.board.newcomer import Newcomer
 from keycast.commands.gateway import interrupted
-from keycast.terminal import extras
+from keycast.terminal import completion, extras
 from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remark, sentences, wants_json
 
@@ -25,6 +26,16 @@ _LOOPBACK = "lo"
 def command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the virtual board, which stands for its port.")],
     erase: Annotated[bool, typer.Option("--erase", help="Begin with a blank flash.")] = False,
+    join: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP",
+            help="Let the board in at the running gateway, under its name, and join a Service Group, which is made if "
+            "there is none. Nothing else is needed.",
+            autocompletion=completion.groups,
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Run a virtual board until it is interrupted, which cuts its power: MicroPython with the heap of an ESP32.
@@ -32,7 +43,7 @@ def command(
     It is flashed, provisioned, watched and paired as a board on USB is, with its name as the port. Its flash is kept.
     It hears one access point and, if there is a configuration, the gateway of that on this computer.
 
-    Example: keycast board run porch
+    Examples: keycast board run porch, keycast board run porch --join home/lights
     """
     extras.require("board")
     from keycast.micropython_vm.compile import CompileError
@@ -41,14 +52,14 @@ def command(
     begin_log()
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(_run(name, erase, config))
+            asyncio.run(_run(name, erase, config, join))
         except (NoVm, CompileError) as problem:
             refuse(str(problem))
 
 
-async def _run(name: str, erase: bool, config: Path) -> None:
+async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
     from gateway_agent.config.load import load
-    from keycast.virtual_board import named_board
+    from keycast.virtual_board import named_board, ready_made
     from keycast.virtual_board.serial_board import firmware_image
 
     ports = {}
@@ -60,7 +71,9 @@ async def _run(name: str, erase: bool, config: Path) -> None:
                 f"The gateway of {config} does not broadcast to virtual boards: "
                 f'add "{_LOOPBACK}" to its interfaces, as `keycast gateway init --virtual-boards` does'
             )
-    async with named_board.plugged_in(name, erase=erase, **ports) as board:
+    newcomer = None if join is None else Newcomer(name, join, config)
+    app = None if join is None else ready_made.joining(join)
+    async with named_board.plugged_in(name, erase=erase, app=app, **ports) as board:
         ended = asyncio.create_task(interrupted(board.failed))
         await asyncio.sleep(0)  # it is ready to be interrupted before it says so
         ready(
@@ -68,13 +81,27 @@ async def _run(name: str, erase: bool, config: Path) -> None:
             | {"wifi": {"name": named_board.WIFI_NAME, "password": named_board.WIFI_PASSWORD}},
             f"{name} is plugged in: its port is {board.line.device}; Ctrl-C unplugs it",
         )
-        if board.is_blank:
+        if newcomer is not None:
+            await _brought_in(newcomer, ended)
+        elif board.is_blank:
             remark(f"Its flash is blank. In another terminal: keycast board flash --port {name}")
         else:
             remark("In another terminal: keycast board list")
-        remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
+        if newcomer is None:
+            remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
         with _buttons(board):
             await ended
+
+
+async def _brought_in(newcomer: Newcomer, ended: "asyncio.Task[None]") -> None:
+    """Wait until a board is in, or until it is unplugged. Raises what hinders it."""
+    begun = asyncio.create_task(asyncio.to_thread(newcomer.begin))
+    try:
+        await asyncio.wait([begun, ended], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        newcomer.end()
+    if begun.done():
+        begun.result()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,59 @@
+"""Makes the gateway a service of systemd: writes its unit if none is installed, enables and starts it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from gateway_agent.errors import GatewayError
+from keycast.services.units import SYSTEM, USER, Unit
+
+_WITHIN_S = 60
+
+
+class NoService(GatewayError):
+    """The gateway cannot become a service here. The text says why, and what the person can do."""
+
+    word = "no-service"
+
+
+def become(unit: Unit) -> None:
+    """Write `unit` where it is not there yet, enable it, and start it or start it anew. Raises NoService."""
+    if unit.text:
+        _write(unit)
+    _systemctl(unit, "daemon-reload")
+    _systemctl(unit, "enable", unit.name)
+    _systemctl(unit, "restart", unit.name)
+
+
+def hindrances() -> dict[str, str]:
+    """Return why this user cannot have a service on this machine, by the scope of its unit."""
+    if shutil.which("systemctl") is None:
+        nothing = "This machine has no systemd, which would start it: start the gateway in a terminal."
+        return {USER: nothing, SYSTEM: nothing}
+    if os.geteuid() != 0:
+        return {SYSTEM: "A service of the system is made by root: give the command with sudo, or take one of your own."}
+    return {}
+
+
+def _write(unit: Unit) -> None:
+    try:
+        if unit.path.exists() and unit.path.read_text() == unit.text:
+            return
+        unit.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = unit.path.with_name(f".{unit.path.name}.unfinished")
+        unfinished.write_text(unit.text)
+        unfinished.replace(unit.path)
+    except OSError as error:
+        raise NoService(f"Cannot write {unit.path}: {error.strerror}.", "Check its folder and disk.") from None
+
+
+def _systemctl(unit: Unit, *words: str) -> None:
+    command = ["systemctl", *(["--user"] if unit.of_user else []), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_WITHIN_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoService(f"`{' '.join(command)}` did not end: {error}.", "Look into the journal.") from None
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise NoService(f"`{' '.join(command)}` failed: {said}.", f"Try it by hand; the unit is {Path(unit.path)}.")

@@ -1,0 +1,93 @@
+"""What comes with the answers beside the file: passwords, the trust in a CPNS Server, a service, a trial of it all."""
+
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+from cpns.errors import CpnsError
+from gateway_agent.app import own_keys
+from gateway_agent.config.load import load, of_text
+from gateway_agent.errors import GatewayError
+from key_servers.errors import ServerError
+from keycast.provisioning.end_to_end import server_credential
+from keycast.services import trusted_server, units
+from keycast.services.gateway_trial import trial
+from keycast.services.units import Unit
+from keycast.setup import becoming_a_service
+from keycast.setup.answers import HERE
+from keycast.setup.configuration_file import ConfigurationFile
+from keycast.setup.questions import NO_SERVICE, OF_SYSTEM, OF_USER, Said
+from message_plane.errors import PlaneError
+from private_store import files
+from private_store.errors import PrivateStoreError
+
+
+def name_password_files(file: ConfigurationFile, said: Said) -> None:
+    """Name the files, beside the configuration, in which passwords will be that were typed."""
+    if said.mqtt_password:
+        said.answers = replace(said.answers, mqtt_password=said.answers.mqtt_password or f"{file.path.stem}.mqtt")
+    if said.broker_password:
+        name = said.answers.broker_password or f"{file.path.stem}.uplink"
+        said.answers = replace(said.answers, broker_password=name)
+
+
+def unit_of(said: Said, path: Path) -> Unit | None:
+    """Return the unit that was asked for, None for none."""
+    if said.service == NO_SERVICE:
+        return None
+    return units.unit_of(OF_SYSTEM if said.service == OF_SYSTEM else OF_USER, path.absolute())
+
+
+async def trial_of(path: Path, text: str, said: Said) -> str:
+    """Take the steps of a start with a configuration that is not written yet; return what hinders it, "" for nothing.
+
+    Passwords that are in no file yet were tried with their brokers, and nothing else is then.
+    """
+    if said.broker_password:
+        return ""
+    try:
+        await trial(of_text(text.encode(), path))
+    except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as problem:
+        return str(problem)
+    return ""
+
+
+def has_more(said: Said) -> bool:
+    """Return True if more was said than what stands in the file."""
+    return bool(said.page_password or said.mqtt_password or said.broker_password or said.credential) or (
+        said.service in (OF_USER, OF_SYSTEM)
+    )
+
+
+def carry_out(file: ConfigurationFile, text: str | None, said: Said) -> str:
+    """Write passwords, then the file if `text` is not None, then what lies in the state folder.
+
+    Returns the gateway's credential in hexadecimal if a CPNS Server elsewhere must be told it, else "".
+    """
+    folder = file.path.parent
+    for name, password in (
+        (said.answers.mqtt_password, said.mqtt_password),
+        (said.answers.broker_password, said.broker_password),
+    ):
+        if password:
+            with files.exchanging(folder / name) as write:
+                write(password.encode() + b"\n")
+    if text is not None:
+        file.write(text)
+    config = load(file.path)
+    if said.page_password:
+        import_module("gateway_agent.web.password").set_password(config.gateway.state_dir, said.page_password)
+    if said.answers.uplink == HERE:
+        return ""
+    if said.credential:
+        trusted_server.trust_server(config, server_credential(said.credential))
+    identity, _ = own_keys(config)
+    return identity.credential.ccs.hex()
+
+
+def start(unit: Unit | None, said: Said) -> bool:
+    """Make the gateway a service if that was said; return whether it is one now. Raises NoService."""
+    if unit is None or said.service not in (OF_USER, OF_SYSTEM):
+        return False
+    becoming_a_service.become(unit)
+    return True

@@ -1,0 +1,52 @@
+"""What a person does after `keycast setup`: the exact commands for this home, up to the first board with a key."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from keycast.setup.answers import HERE, HOME_NETWORK, LOOPBACK, NO_PAGE
+from keycast.setup.questions import Said
+from keycast.terminal.options import DEFAULT_CONFIG
+
+GROUP, BOARD, VIRTUAL_BOARD = "lights", "lamp.porch", "porch"
+"""Names of a first Service Group (after that of the PN) and of first boards."""
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """One step: what it is, and what is typed (or opened, of the page) for it."""
+
+    what: str
+    command: str
+
+
+def next_steps(said: Said, path: Path, *, is_started: bool, own_credential: str, address: str) -> list[NextStep]:
+    """Return the steps. `is_started`: the gateway runs already, as a service.
+
+    `own_credential` is that of the gateway, in hexadecimal, and counts with a CPNS Server elsewhere; `address` one of
+    this machine on the home network.
+    """
+    answers, found = said.answers, []
+    own = [] if path == DEFAULT_CONFIG else ["-c", str(path)]
+    group = f"{answers.pn}/{GROUP}"
+
+    def step(what: str, *words: str) -> None:
+        found.append(NextStep(what, shlex.join(["keycast", *words])))
+
+    if answers.uplink != HERE:
+        if not said.credential:
+            step("tell it whom to trust", "gateway", "trust-server", "CREDENTIAL", *own)
+        words = ("server", "add-gateway", answers.gateway, answers.pn, own_credential, "--open")
+        step("at the CPNS Server, let it in", *words)
+    if not is_started:
+        step("start it, in a terminal of its own", "gateway", "run", *own)
+    if answers.uplink == HERE and LOOPBACK in answers.interfaces:
+        step("let a virtual board into a first Service Group", "board", "run", VIRTUAL_BOARD, "--join", group, *own)
+    elif answers.uplink == HERE:
+        step("make a first Service Group", "group", "create", group, "--open-to", answers.pn, *own)
+    step("let a board on USB in", "board", "provision", BOARD, "--wifi", "name of the network", *own)
+    if answers.page != NO_PAGE:
+        host = address if answers.page == HOME_NETWORK and address else "127.0.0.1"
+        scheme = "https" if answers.page_certificate else "http"
+        found.append(NextStep("open the page", f"{scheme}://{host}:{answers.page_port}/"))
+    return found
