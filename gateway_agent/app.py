@@ -12,8 +12,10 @@ The state folder holds `identity.key` (EDHOC), `signing.key` (broadcasts), `sess
 import asyncio
 import os
 import secrets
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cpns.errors import NotAllowed
@@ -27,6 +29,11 @@ from gateway_agent.event_log import write
 from gateway_agent.machine_watch import MachineWatch
 from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
+from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.health import HealthWatch
+from gateway_agent.observe.machine_view import MachineView
+from gateway_agent.observe.observer import Observer, ServerFacts
+from gateway_agent.observe.snapshot import BrokerView, NetworkView
 from gateway_agent.pairing import Pairing
 from gateway_agent.radios.air import AllMedia
 from gateway_agent.radios.by_kind import open_media
@@ -83,7 +90,7 @@ def way_back(name: str) -> str:
 
 
 class GatewayApp:
-    """A running PN GW. `gateway` is its core, `endpoint` its message plane; `tell` is called with each event."""
+    """A running PN GW. `gateway` is its core, `endpoint` its message plane; `stream` has its events."""
 
     def __init__(
         self, config: GatewayConfig, identity: OwnIdentity, signing_key: BroadcastSigningKey, counters: Counter[str]
@@ -91,7 +98,8 @@ class GatewayApp:
         self.config = config
         self.identity = identity
         self.signing_key = signing_key
-        self.tell: events.Tell = write
+        self.stream = EventStream(write)
+        self.tell: events.Tell = self.stream
         self.counters = counters
         self.credentials: SessionFile
         self.endpoint: Endpoint
@@ -104,6 +112,7 @@ class GatewayApp:
         self._uplink: OpenUplink | None = None
         self._control: ControlSocket | None = None
         self._watch: MachineWatch | None = None
+        self.health = HealthWatch(self._store_trouble, self.no_network)
         self.registrar: Registrar
         self._pairing: Pairing
 
@@ -208,6 +217,26 @@ class GatewayApp:
         if commands is not None:
             self._control = ControlSocket(config.gateway.state_dir / SOCKET_FILE, commands)
             await self._control.open()
+        self.health.start()
+
+    def observer(self, server: Callable[[], ServerFacts] = ServerFacts) -> Observer:
+        """Return an observer of this gateway. `server` returns what a CPNS Server in this process knows."""
+        assert self._store is not None  # `open` has made it
+        return Observer(
+            store=self._store,
+            administration=self.gateway.administration,
+            sightings=self.sightings,
+            boards=self.boards,
+            machine=self._machine,
+            uplink=(self.config.uplink.kind, self.config.uplink.server_id),
+            stream=self.stream,
+            counters=self.counters,
+            server=server,
+        )
+
+    def boards(self) -> list[str]:
+        """Return the PNE IDs of all boards that are let in."""
+        return [each.entity_id for each in self.credentials.registered() if each.role == ROLE_PNE]
 
     def register(self, credential: Credential, preferred_sg: str | None = None, *, replace: bool = False) -> None:
         """Register a PNE that has this credential and knows the present signing key, as `Registrar.register` does.
@@ -353,7 +382,7 @@ class GatewayApp:
 
     async def close(self) -> None:
         """Stop all parts, in the opposite order; deliveries continue at the next start."""
-        for part in (self._control, self._announcement, self._watch):
+        for part in (self.health, self._control, self._announcement, self._watch):
             if part is not None:
                 await part.close()
         for name in ("sightings", "gateway", "_air", "_uplink", "endpoint"):
@@ -376,6 +405,22 @@ class GatewayApp:
             raise NotAllowed("not the CPNS Server of this PN")
         left = asyncio.Event()
         return Answer(await self.gateway.handle_server(message, left), left)
+
+    def _store_trouble(self) -> str:
+        if self._store is None:
+            return "the store is not open"
+        return self._store.database.trouble or self.credentials.trouble
+
+    def _machine(self) -> MachineView:
+        ago = time.time() - asyncio.get_running_loop().time()
+        return MachineView(
+            tuple(NetworkView(**asdict(each)) for each in self.broadcasts()),
+            tuple(self.addresses()),
+            tuple(
+                BrokerView(each.url, each.connected, int(ago + each.since_s), each.problem) for each in self.brokers()
+            ),
+            self.commits,
+        )
 
     def _links(self) -> list[Link[Any]]:
         """Return the UDP link of the section `[message_plane]` and each further link that the configuration has."""

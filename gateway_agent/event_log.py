@@ -4,28 +4,47 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from cpns import delivery_report
 from cpns.in_words import reason_text, version_text
-from gateway_agent.core import events
+from gateway_agent.core import alarms, events
 from gateway_agent.core.events import Event
 
 _log = logging.getLogger(__name__)
 
 _NAMED_MAX = 8  # boards in one line
+LINK_TEXTS = {
+    delivery_report.WIFI: "by Wi-Fi",
+    delivery_report.BLE: "by Bluetooth",
+    delivery_report.UNICAST: "by its session",
+    delivery_report.END_TO_END: "end to end",
+}
+"""How a key came to a board, for sentences, by the word for its link."""
 
 
 def write(event: Event) -> None:
-    """Write one line for an event: a warning if a person should look at it, else info."""
+    """Write one line for an event: a warning if a person should look at it, else info.
+
+    What happens for each board or each airing is for debugging only, as a home may have a thousand boards.
+    """
+    if isinstance(event, _MANY):
+        if not _log.isEnabledFor(logging.DEBUG):
+            return
+        write_line = _log.debug
+    else:
+        write_line = _log.info
     about = {name: getattr(event, name, "") for name in ("sg_id", "pne_id")}
     if code := code_of(event):
         _log.warning(f"{code} %s", line(event), extra=about)
     else:
-        _log.info("%s", line(event), extra=about)
+        write_line("%s", line(event), extra=about)
 
 
 def code_of(event: Event) -> str:
     """Return the code of an event at which a person should look (docs/troubleshooting.md), "" for any other."""
     if isinstance(event, events.KeyDelivered) and not event.missing:
         return ""
+    if isinstance(event, events.AlarmBegan):
+        return alarms.CODES[event.kind]
     return _CODES.get(type(event), "")
 
 
@@ -36,6 +55,17 @@ def line(event: Event) -> str:
 
 def _key_arrived(event: events.KeyArrived) -> str:
     return f"version {version_text(event.version)} of {event.sg_id} has arrived: {reason_text(event.reason)}"
+
+
+def _confirmed(event: events.KeyConfirmed) -> str:
+    tries = "1 try" if event.tries == 1 else f"{event.tries} tries"
+    way = LINK_TEXTS.get(event.link, event.link)
+    return f"{event.pne_id} has confirmed version {version_text(event.version)} of {event.sg_id} {way}, {tries}"
+
+
+def _broadcast_sent(event: events.BroadcastSent) -> str:
+    on = f" on {', '.join(event.networks)}" if event.networks else ""
+    return f"version {version_text(event.version)} of {event.sg_id} is broadcast{on}"
 
 
 def _key_delivered(event: events.KeyDelivered) -> str:
@@ -67,6 +97,11 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.Retired: _retired,
     events.Held: lambda event: f"{event.pne_id} joins and leaves too often: held until keycast board release",
     events.KeyArrived: _key_arrived,
+    events.BroadcastSent: _broadcast_sent,
+    events.KeyConfirmed: _confirmed,
+    events.BoardUnreachable: lambda event: (
+        f"{event.pne_id} cannot be reached with version {version_text(event.version)} of {event.sg_id}"
+    ),
     events.KeyDelivered: _key_delivered,
     events.KeysWithheld: lambda event: (
         f"the CPNS Server is silent for {event.seconds / 60:.0f} minutes: no key is given out until it answers"
@@ -74,6 +109,12 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.KeysResumed: lambda event: "the CPNS Server answers again: keys are given out again",
     events.GroupDeleted: lambda event: f"{event.sg_id} is deleted and its keys are erased",
     events.RolledOver: lambda event: f"signing key {event.signing_epoch} is in use; boards learn it one by one",
+    events.AlarmBegan: lambda event: f"alarm begins: {event.text}",
+    events.AlarmEnded: lambda event: f"alarm ends: {event.text}",
+    events.UplinkUp: lambda event: "the CPNS Server answers",
+    events.UplinkDown: lambda event: f"the CPNS Server does not answer: {event.problem}",
+    events.PairingOpened: lambda event: f"the pairing window for {event.pne_id} is open",
+    events.PairingEnded: lambda event: f"the pairing window for {event.pne_id} is closed: {event.outcome}",
     events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
     events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
 }
@@ -82,4 +123,6 @@ _CODES = {
     events.Held: "KC1022",
     events.KeysWithheld: "KC1023",
     events.KeyDelivered: "KC1024",  # if a member is without the key
+    events.UplinkDown: "KC1025",
 }
+_MANY = (events.BroadcastSent, events.KeyConfirmed, events.BoardUnreachable)

@@ -5,6 +5,7 @@ There is one window at a time. It is open while `pair` runs, so it closes when t
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -57,12 +58,15 @@ class Pairing:
         done = self._done = asyncio.Event()
         window = self._window = self._administration.open_pairing(pne_id, secret, self._server_credential())
         self._replace, self._refused = replace, None
+        self._tell(events.PairingOpened(pne_id, int(time.time() + OPEN_S)))
+        outcome = "cancelled"
         self._endpoint.open_pairing(_has_a_name, {PATH: board_resource(self.answer)}, duration_s=OPEN_S)
         try:
             async with asyncio.timeout(OPEN_S):
                 await done.wait()
+            outcome = "in" if window.paired is not None and self._refused is None else "refused"
         except TimeoutError:
-            pass
+            outcome = "run out"
         finally:
             window.close()
             if self._window is window:
@@ -70,7 +74,8 @@ class Pairing:
                 self._endpoint.close_pairing()
                 refused = self._refused
             else:
-                refused = None
+                refused, outcome = None, "cancelled"
+            self._tell(events.PairingEnded(pne_id, outcome))
         if refused is not None:
             raise refused
         if window.paired is None:

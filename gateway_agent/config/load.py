@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.config.toml_lines import line_of
 from gateway_agent.errors import ConfigError
+from gateway_agent.observe import onlookers
 from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
 from gateway_agent.uplinks.uplink import UplinkSection
@@ -122,6 +123,8 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
             sections[name] = (media.kind(name).SECTION, ...)
         elif name in links.LINKS and name != UdpLink.scheme:  # the section of the UDP link is [message_plane]
             sections[name] = (links.kind(name).SECTION, ...)
+        elif name in onlookers.ONLOOKERS:
+            sections[name] = (onlookers.kind(name).SECTION, ...)
     if "seal" in tree:
         from gateway_agent.val_client.section import SealSection
 

@@ -1,5 +1,6 @@
 """The operations that persons and the registrar do on a PN GW, and the state that they see."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from gateway_agent.core import events, roll_over
@@ -165,6 +166,11 @@ class Administration:
         return self._silence.is_stale
 
     @property
+    def uplink_is_up(self) -> bool:
+        """True if the CPNS Server is in this process, or has answered the last version list."""
+        return self._silence.is_up
+
+    @property
     def server_age_s(self) -> float | None:
         """Seconds since the CPNS Server has answered a version list, None for never since the start."""
         return self._silence.age_s
@@ -174,12 +180,12 @@ class Administration:
         """Why the CPNS Server does not answer now, "" if nothing is known to be wrong."""
         return self._silence.why
 
-    def set_alarm(self, kind: str, text: str) -> None:
+    def set_alarm(self, kind: str, text: str, about: str = "") -> None:
         """Raise an alarm whose cause was found outside of the core; an empty `text` ends it."""
         if text:
-            self._alarms.set(kind, text)
+            self._alarms.set(kind, text, about)
         else:
-            self._alarms.clear(kind)
+            self._alarms.clear(kind, about)
 
     def alarms(self) -> tuple[Alarm, ...]:
         """Return the alarms, oldest first."""
@@ -191,10 +197,14 @@ class Administration:
             GroupStatus(
                 group,
                 tuple(member.pne_id for member in self._store.inventory.members(group.sg_id)),
-                dict(self._deliveries.states(group.sg_id)),
+                dict(Counter(self.recipients(group.sg_id).values())),
             )
             for group in self._store.inventory.groups()
         ]
+
+    def recipients(self, sg_id: str) -> dict[str, str]:
+        """Return the state of each PNE of the group's newest delivery in this process, by PNE ID."""
+        return self._deliveries.recipients(sg_id)
 
     def carried(self, sg_id: str) -> tuple[CarriedStatus, ...]:
         """Return the state of the newest wrapped key of each PNE of an end-to-end group, ordered by PNE ID."""
@@ -202,4 +212,4 @@ class Administration:
 
     def delivery(self, sg_id: str) -> tuple[int, dict[str, int]]:
         """Return (version, number of PNEs in each state) of the group's newest delivery; version 0 if there is none."""
-        return self._deliveries.version(sg_id), dict(self._deliveries.states(sg_id))
+        return self._deliveries.version(sg_id), dict(Counter(self.recipients(sg_id).values()))

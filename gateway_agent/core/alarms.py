@@ -3,12 +3,11 @@
 `keycast status` shows them and ends with exit code 2 while there is one.
 """
 
-import logging
 from dataclasses import dataclass
 
+from gateway_agent.core import events
+from gateway_agent.core.events import Tell
 from gateway_agent.core.ports import Clock
-
-_log = logging.getLogger(__name__)
 
 OLD_COPY = "old-copy"  # PNEs say that they hold what this PN GW never sent them
 STORE = "store"  # the store cannot be written
@@ -18,6 +17,9 @@ BROKER = "broker"  # no MQTT broker on the way to the CPNS Server is connected
 CLOCK = "clock"  # the system clock is not synchronised
 UNHEARD = "unheard"  # no PNE confirms broadcasts
 SERVER = "server"  # the CPNS Server does not answer
+CONFIGURATION = "configuration"  # the file is another one than the gateway was started with
+PAGE = "page"  # the page, or /metrics, cannot be served
+MQTT = "mqtt"  # the broker of Home Assistant refuses this gateway, or is away
 CODES = {
     OLD_COPY: "KC1001",
     STORE: "KC1002",
@@ -27,6 +29,9 @@ CODES = {
     CLOCK: "KC1006",
     UNHEARD: "KC1007",
     SERVER: "KC1008",
+    CONFIGURATION: "KC1009",
+    PAGE: "KC1010",
+    MQTT: "KC1011",
 }
 """The code of each kind, by which docs/troubleshooting.md knows it."""
 
@@ -49,27 +54,28 @@ class Alarm:
 class Alarms:
     """The alarms whose causes last. A restart forgets them; they are raised again while their causes last."""
 
-    def __init__(self, gateway_id: str, clock: Clock) -> None:
+    def __init__(self, gateway_id: str, clock: Clock, tell: Tell = events.nobody) -> None:
         self._gateway_id = gateway_id
         self._clock = clock
+        self._tell = tell
         self._standing: dict[tuple[str, str], Alarm] = {}
 
     def set(self, kind: str, text: str, about: str = "") -> None:
         """Raise an alarm of a kind. `about`: the name of the network, for kinds that each network can have.
 
-        An alarm that is raised already keeps its time, gets the new text and is not logged again.
+        An alarm that is raised already keeps its time, gets the new text and is not told again.
         """
         before = self._standing.get((kind, about))
         since = self._clock.unix() if before is None else before.since
         self._standing[kind, about] = Alarm(kind, self._gateway_id, "", since, text)
         if before is None:
-            _log.warning(f"{CODES[kind]} alarm begins: %s", text)
+            self._tell(events.AlarmBegan(kind, about, text))
 
     def clear(self, kind: str, about: str = "") -> None:
         """End an alarm. Does nothing if there is no such alarm."""
         ended = self._standing.pop((kind, about), None)
         if ended is not None:
-            _log.info("alarm ends: %s", ended.text)
+            self._tell(events.AlarmEnded(kind, about, ended.text))
 
     def standing(self) -> tuple[Alarm, ...]:
         """Return all alarms, oldest first."""

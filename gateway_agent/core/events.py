@@ -80,6 +80,35 @@ class KeyArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class BroadcastSent:
+    """A Group Key has gone out by broadcast, on `networks`: names of media, such as "wifi"."""
+
+    sg_id: str
+    version: int
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyConfirmed:
+    """A board holds a version of a Group Key: it came by `link`, a word of `cpns.delivery_report`, after `tries`."""
+
+    pne_id: str
+    sg_id: str
+    version: int
+    link: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoardUnreachable:
+    """A board could not be sent a version of a Group Key; it gets it when it asks, or by a broadcast."""
+
+    pne_id: str
+    sg_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyDelivered:
     """The delivery of a version has finished: `confirmed` of `members` boards hold it.
 
@@ -123,6 +152,52 @@ class RolledOver:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmBegan:
+    """An alarm of a `kind` (`core.alarms`) begins. `about`: the network that it is about, "" for none."""
+
+    kind: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmEnded:
+    """The cause of an alarm has ended."""
+
+    kind: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkUp:
+    """The CPNS Server elsewhere answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkDown:
+    """The CPNS Server elsewhere does not answer any more. `problem` says why, in words."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairingOpened:
+    """A pairing window is open for a board, until the Unix time `until` at the latest (SEC-20)."""
+
+    pne_id: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairingEnded:
+    """A pairing window has closed. `outcome`: "in", "refused", "run out" or "cancelled"."""
+
+    pne_id: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class GmkArrived:
     """The GMS of a VAL user has sent the user a group master key.
 
@@ -153,11 +228,20 @@ Event = (
     | Retired
     | Held
     | KeyArrived
+    | BroadcastSent
+    | KeyConfirmed
+    | BoardUnreachable
     | KeyDelivered
     | KeysWithheld
     | KeysResumed
     | GroupDeleted
     | RolledOver
+    | AlarmBegan
+    | AlarmEnded
+    | UplinkUp
+    | UplinkDown
+    | PairingOpened
+    | PairingEnded
     | GmkArrived
     | GmkRevoked
 )

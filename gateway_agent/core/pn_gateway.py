@@ -85,7 +85,7 @@ class PnGateway:
         uplink_requests = Buckets(*UPLINK_REQUESTS, PEERS_MAX)
         self._store = store
         self._background = Background()
-        alarms = Alarms(gateway_id, clock)
+        alarms = Alarms(gateway_id, clock, tell)
         tree = self._tree = Tree(store, random, height)
         confirmations = Confirmations(store, tree, pn_id)
         objects = BroadcastObjects(store, tree, signer)

@@ -64,6 +64,11 @@ class Broadcast(Protocol):
         """True when at least one of the datagrams has been sent on at least one medium."""
         ...
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the media that have sent at least one of the datagrams, such as "wifi"."""
+        ...
+
     def stop(self) -> None:
         """End the broadcast: no datagram is sent after this call (SEC-38). Does nothing if it has ended already."""
         ...

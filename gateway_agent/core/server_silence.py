@@ -44,6 +44,7 @@ class ServerSilence:
         self._tell = tell
         self._answered_at = clock.monotonic()
         self._heard = False
+        self._up: bool | None = None  # None: neither an answer nor a failure since the start
         self._why = ""
         self._stale = False
 
@@ -56,6 +57,11 @@ class ServerSilence:
     def age_s(self) -> float | None:
         """Seconds since the last answer, None for none since the start."""
         return self._clock.monotonic() - self._answered_at if self._heard else None
+
+    @property
+    def is_up(self) -> bool:
+        """True if the Server is in this process, or has answered the last version list."""
+        return not self._is_elsewhere or self._up is True
 
     @property
     def why(self) -> str:
@@ -71,6 +77,9 @@ class ServerSilence:
         """Note that the Server has answered a version list: the alarm ends, and keys are given out again."""
         self._answered_at, self._heard, self._why = self._clock.monotonic(), True, ""
         self._alarms.clear(SERVER)
+        if self._is_elsewhere and not self._up:
+            self._up = True
+            self._tell(events.UplinkUp())
         if self._stale:
             self._stale = False
             self._tell(events.KeysResumed())
@@ -79,6 +88,9 @@ class ServerSilence:
     def failed(self, why: str) -> None:
         """Note why the Server has not answered, for people."""
         self._why = why
+        if self._is_elsewhere and self._up is not False:
+            self._up = False
+            self._tell(events.UplinkDown(why))
 
     def check(self) -> None:
         """Raise the alarm, and withhold keys, if the Server has been silent for so long."""

@@ -13,7 +13,7 @@ STALLED_TIMES, STALLED_S = 10.0, 10.0
 class OnAllMedia:
     """Implements `core.ports.Broadcast` with one task for each medium.
 
-    `has_gone_out`: at least one datagram was sent on at least one medium.
+    `networks`: names of the media on which at least one datagram was sent.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class OnAllMedia:
         `gap_s`: least time between two copies, in seconds; a medium may require more. `ended` is called once: with
         False when every medium is done, or with True when the airing is stopped.
         """
-        self.has_gone_out = False
+        self.networks: tuple[str, ...] = ()
         self._has_ended = False
         self._datagrams = datagrams
         self._copies = copies
@@ -37,6 +37,11 @@ class OnAllMedia:
         self._tasks: dict[Care, asyncio.Task[None]] = {}
         self._under_way: dict[Care, Airing] = {}
         self._done: set[Care] = set()
+
+    @property
+    def has_gone_out(self) -> bool:
+        """True when at least one datagram was sent on at least one medium."""
+        return bool(self.networks)
 
     def begin(self, media: Iterable[Care]) -> None:
         """Begin to send on these media. If there is none the airing ends, after this method has returned."""
@@ -74,7 +79,8 @@ class OnAllMedia:
                     care.fails()
                     return
                 care.works()
-                self.has_gone_out = True
+                if care.medium.name not in self.networks:
+                    self.networks += (care.medium.name,)
                 if left:
                     await asyncio.sleep(began + max(repetition.gap_s, self._gap_s) - loop.time())
             self._done.add(care)

@@ -12,7 +12,9 @@ class StoredDelivery:
     """A row of the table `delivery`. `phase`: "waiting" (for the membership), "running", "finished" or "superseded".
 
     `membership`: the count of GKEK changes when the delivery started; `revision`: the revision of the membership that
-    the Server has named with the key; `reported`: False while a delivery report is due.
+    the Server has named with the key; `reported`: False while a delivery report is due. `arrived_at`, `began_at` and
+    `ended_at`: when the key came, when it was sent first, and when the delivery ended first, in Unix seconds; 0 for not
+    yet, for not known, or if the clock was not synchronised.
     """
 
     sg_id: str
@@ -21,6 +23,9 @@ class StoredDelivery:
     revision: int
     phase: str
     reported: bool
+    arrived_at: int = 0
+    began_at: int = 0
+    ended_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,15 @@ class DeliveryTable:
         row = self._db.row("SELECT * FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
         return None if row is None else _delivery(row)
 
+    def all(self) -> list[StoredDelivery]:
+        """Return all deliveries, ordered by SG ID, the newest of each group first."""
+        return [_delivery(row) for row in self._db.rows("SELECT * FROM delivery ORDER BY sg_id, version DESC")]
+
+    def all_outcomes(self) -> list[tuple[str, int, str, DeliveryOutcome]]:
+        """Return (SG ID, version, PNE ID, outcome) of every PNE of every delivery, earlier versions first."""
+        sql = "SELECT sg_id, version, pne_id, state, link, tries, confirmed_at FROM recipient ORDER BY version"
+        return [(row[0], row[1], row[2], DeliveryOutcome(row[3], row[4], row[5], row[6])) for row in self._db.rows(sql)]
+
     def in_phase(self, phase: str) -> list[StoredDelivery]:
         """Return all deliveries in a phase."""
         rows = self._db.rows("SELECT * FROM delivery WHERE phase = ? ORDER BY sg_id, version", phase)
@@ -58,8 +72,11 @@ class DeliveryTable:
         rows = self._db.rows("SELECT * FROM delivery WHERE reported = 0 AND phase IN ('finished', 'superseded')")
         return [_delivery(row) for row in rows]
 
-    def add(self, sg_id: str, version: int, membership: int, revision: int) -> None:
-        """Add a delivery in phase "waiting". Deliveries of versions whose key is deleted are deleted."""
+    def add(self, sg_id: str, version: int, membership: int, revision: int, arrived_at: int = 0) -> None:
+        """Add a delivery in phase "waiting", whose key came at `arrived_at` (Unix seconds).
+
+        Deliveries of versions whose key is deleted are deleted.
+        """
         for table in ("recipient", "delivery"):
             self._db.execute(
                 f"DELETE FROM {table} WHERE sg_id = ?1 AND version NOT IN "
@@ -67,26 +84,35 @@ class DeliveryTable:
                 sg_id,
             )
         self._db.execute(
-            "INSERT INTO delivery (sg_id, version, membership, revision, phase) VALUES (?, ?, ?, ?, 'waiting')",
+            "INSERT INTO delivery (sg_id, version, membership, revision, phase, arrived_at)"
+            " VALUES (?, ?, ?, ?, 'waiting', ?)",
             sg_id,
             version,
             membership,
             revision,
+            arrived_at,
         )
 
-    def start(self, sg_id: str, version: int, membership: int, recipients: Mapping[str, str]) -> None:
-        """Set the phase to "running", with these PNEs in these states."""
-        sql = "UPDATE delivery SET phase = 'running', membership = ? WHERE sg_id = ? AND version = ?"
-        self._db.execute(sql, membership, sg_id, version)
+    def start(
+        self, sg_id: str, version: int, membership: int, recipients: Mapping[str, str], began_at: int = 0
+    ) -> None:
+        """Set the phase to "running", from `began_at` (Unix seconds) on, with these PNEs in these states."""
+        sql = "UPDATE delivery SET phase = 'running', membership = ?, began_at = ? WHERE sg_id = ? AND version = ?"
+        self._db.execute(sql, membership, began_at, sg_id, version)
         self._db.many(
             "INSERT OR REPLACE INTO recipient (sg_id, version, pne_id, state) VALUES (?, ?, ?, ?)",
             [(sg_id, version, pne_id, state) for pne_id, state in recipients.items()],
         )
 
-    def set_phase(self, sg_id: str, version: int, phase: str) -> None:
-        """Set the phase. A delivery that has ended has a report due from then on."""
+    def set_phase(self, sg_id: str, version: int, phase: str, now: int = 0) -> None:
+        """Set the phase at `now` (Unix seconds). A delivery that has ended has a report due from then on."""
         self._db.execute(
-            "UPDATE delivery SET phase = ?, reported = 0 WHERE sg_id = ? AND version = ?", phase, sg_id, version
+            "UPDATE delivery SET phase = ?1, reported = 0, ended_at = CASE WHEN ended_at = 0"
+            " AND ?1 IN ('finished', 'superseded') THEN ?4 ELSE ended_at END WHERE sg_id = ?2 AND version = ?3",
+            phase,
+            sg_id,
+            version,
+            now,
         )
 
     def set_reported(self, sg_id: str, version: int, reported: bool) -> None:

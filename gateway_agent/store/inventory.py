@@ -210,6 +210,10 @@ class Inventory:
         """Return the SG IDs of the groups that the PNE is a member of, ascending."""
         return [row[0] for row in self._db.rows("SELECT sg_id FROM member WHERE pne_id = ? ORDER BY sg_id", pne_id)]
 
+    def memberships(self) -> list[tuple[str, str]]:
+        """Return (SG ID, PNE ID) of each membership in this PN, ordered by both."""
+        return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM member ORDER BY sg_id, pne_id")]
+
     def count_members(self, sg_id: str) -> int:
         """Return how many members the group has in this PN."""
         return self._db.number("SELECT count(*) FROM member WHERE sg_id = ?", sg_id)

@@ -1,5 +1,6 @@
 """The tables of the PN itself and of its PNEs."""
 
+import sqlite3
 from dataclasses import dataclass
 
 from gateway_agent.store.database import GatewayDatabase
@@ -26,8 +27,8 @@ class PersonalNetwork:
 class Pne:
     """A row of the table `pne`. `held`: its joins and leaves are refused until a person releases it.
 
-    Shown to people: `software`, the version of its agent as the PNE reports it; `heard_at` (Unix seconds, 0 for never)
-    and `heard_from`, when and where the PNE was heard last.
+    Shown to people: `software`, the version of its agent as the PNE reports it; `heard_at` (Unix seconds, 0 for never),
+    `heard_from` and `heard_link`, when, where and on which link the PNE was heard last.
     """
 
     pne_id: str
@@ -38,6 +39,7 @@ class Pne:
     software: str
     heard_at: int
     heard_from: str
+    heard_link: str
 
 
 class PersonalNetworkTable:
@@ -101,20 +103,11 @@ class PersonalNetworkTable:
     def pne(self, pne_id: str) -> Pne | None:
         """Return one PNE, present or retired, None if there is none."""
         row = self._db.row("SELECT * FROM pne WHERE pne_id = ?", pne_id)
-        return (
-            None
-            if row is None
-            else Pne(
-                row["pne_id"],
-                bool(row["retired"]),
-                bool(row["held"]),
-                row["signing_epoch"],
-                row["preferred_sg"],
-                row["software"],
-                row["heard_at"],
-                row["heard_from"],
-            )
-        )
+        return None if row is None else _pne(row)
+
+    def present(self) -> list[Pne]:
+        """Return the PNEs present, ordered by PNE ID."""
+        return [_pne(row) for row in self._db.rows("SELECT * FROM pne WHERE retired = 0 ORDER BY pne_id")]
 
     def pnes(self) -> list[str]:
         """Return the PNE IDs of the PNEs present, ascending."""
@@ -130,7 +123,7 @@ class PersonalNetworkTable:
         self._db.execute(
             "INSERT INTO pne (pne_id, signing_epoch, preferred_sg) VALUES (?, ?, ?) ON CONFLICT (pne_id) DO UPDATE "
             "SET retired = 0, held = 0, signing_epoch = excluded.signing_epoch, "
-            "preferred_sg = excluded.preferred_sg, software = '', heard_at = 0, heard_from = ''",
+            "preferred_sg = excluded.preferred_sg, software = '', heard_at = 0, heard_from = '', heard_link = ''",
             pne_id,
             signing_epoch,
             preferred_sg,
@@ -148,9 +141,10 @@ class PersonalNetworkTable:
         """Set the version of the agent that the PNE reports."""
         self._db.execute("UPDATE pne SET software = ? WHERE pne_id = ?", software, pne_id)
 
-    def set_heard(self, pne_id: str, unix: int, place: str) -> None:
-        """Set when (Unix seconds) and where the PNE was heard last."""
-        self._db.execute("UPDATE pne SET heard_at = ?, heard_from = ? WHERE pne_id = ?", unix, place, pne_id)
+    def set_heard(self, pne_id: str, unix: int, place: str, link: str) -> None:
+        """Set when (Unix seconds), where and on which link the PNE was heard last."""
+        sql = "UPDATE pne SET heard_at = ?, heard_from = ?, heard_link = ? WHERE pne_id = ?"
+        self._db.execute(sql, unix, place, link, pne_id)
 
     def set_trusted_epoch(self, pne_id: str, epoch: int) -> None:
         """Note that the PNE trusts the signing key of this epoch (SEC-18)."""
@@ -197,3 +191,17 @@ class PersonalNetworkTable:
         """Return True if the Server has not acknowledged a leave of the PNE and may count it as a member."""
         sql = "SELECT count(*) FROM pending_leave WHERE sg_id = ? AND pne_id = ?"
         return bool(self._db.number(sql, sg_id, pne_id))
+
+
+def _pne(row: sqlite3.Row) -> Pne:
+    return Pne(
+        row["pne_id"],
+        bool(row["retired"]),
+        bool(row["held"]),
+        row["signing_epoch"],
+        row["preferred_sg"],
+        row["software"],
+        row["heard_at"],
+        row["heard_from"],
+        row["heard_link"],
+    )

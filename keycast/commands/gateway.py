@@ -137,9 +137,10 @@ def settings() -> None:
     """
     from gateway_agent.config.load import schema_of
     from gateway_agent.config.schema import GatewayConfig
+    from gateway_agent.observe.onlookers import ONLOOKERS
     from gateway_agent.radios.by_kind import KINDS
 
-    every = dict.fromkeys((*GatewayConfig.model_fields, *KINDS))
+    every = dict.fromkeys((*GatewayConfig.model_fields, *KINDS, *ONLOOKERS))
     found: list[dict[str, Any]] = []
     for name, field in schema_of(every).model_fields.items():
         section: Any = field.annotation
@@ -185,7 +186,7 @@ async def _run(path: Path) -> None:
 
     config = load(path, _tell_unknown)
     check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
-    async with open_home(config) as home:
+    async with open_home(config, config_path=path) as home:
         await home.start()
         app = home.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"

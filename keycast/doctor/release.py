@@ -23,7 +23,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
     """Yield the releases, and what the configuration needs and is not installed."""
     own = version("keycast")
     yield good(f"keycast {own}, Python {platform.python_version()} ({sys.executable}), {platform.platform()}")
-    running = None if here.status is None else here.status.get("version")
+    running = None if here.status is None else here.status.get("release")
     if running is not None and running != own:
         yield warning(
             f"The running gateway is keycast {running}: it was not restarted since this one was installed.",

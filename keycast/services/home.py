@@ -9,16 +9,21 @@ is made before which, and which part starts before which.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway_agent.app import SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.control import Command
 from gateway_agent.core.ports import Uplink
+from gateway_agent.observe.config_watch import ConfigWatch
+from gateway_agent.observe.onlookers import Onlooker, open_onlookers, require_packages
+from gateway_agent.observe.sight import Sight
+from gateway_agent.observe.snapshot import Snapshot
 from gateway_agent.store.errors import RESTORE_BACKUP
 from gateway_agent.uplinks.embedded import InProcessUplink
 from key_servers.cpns_server.app import CpnsServer
@@ -26,7 +31,7 @@ from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateways_in_process import InProcessGateways, Receiver
 from keycast.copies import state_copies
 from keycast.services.server_config import checked
-from keycast.services.steering import commands
+from keycast.services.steering import commands, server_facts
 from private_store import contents, folders
 
 if TYPE_CHECKING:
@@ -41,18 +46,47 @@ class Home:
     app: GatewayApp
     server: CpnsServer | None
     val_client: "ValClientApp | None"
+    config_path: Path | None = None
+    onlookers: list[Onlooker] = field(default_factory=list)
 
     async def start(self) -> None:
-        """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it."""
-        known = commands(self.app, self.server)
+        """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it, or show it."""
+        snapshot = self.app.observer(partial(server_facts, self.server)).snapshot
+        known = commands(self.app, self.server, snapshot)
         known["gateway.backup"] = self.back_up
         if self.val_client is not None:
             known["seal.boards"] = self.val_client.boards.status
+        self.onlookers = self._open_onlookers(known, snapshot)
+        for onlooker in self.onlookers:
+            known |= onlooker.commands
         await self.app.start(known)
         if self.server is not None:
             self.server.start()
         if self.val_client is not None:
             await self.val_client.start()
+        for onlooker in self.onlookers:
+            await onlooker.start()
+
+    async def close_onlookers(self) -> None:
+        """Close what only shows the gateway, before the gateway itself."""
+        for onlooker in reversed(self.onlookers):
+            await onlooker.close()
+
+    def _open_onlookers(self, known: Mapping[str, Command], snapshot: Callable[[], Snapshot]) -> list[Onlooker]:
+        app = self.app
+        set_alarm = app.gateway.administration.set_alarm
+        sight = Sight(
+            config=self.config,
+            config_path=self.config_path,
+            stream=app.stream,
+            snapshot=snapshot,
+            health=app.health.view,
+            set_alarm=set_alarm,
+            counters=app.counters,
+            commands=known,
+        )
+        opened = open_onlookers(self.config, sight)
+        return opened if self.config_path is None else [ConfigWatch(self.config_path, set_alarm), *opened]
 
     async def back_up(self, path: str) -> str:
         """Write all of this gateway's state as one backup, the new file `path`; returns it."""
@@ -77,13 +111,14 @@ async def open_home(
     server_config: ServerConfig | None = None,
     on_the_way: Callable[[Receiver], Receiver] = straight,
     kind: type[GatewayApp] = GatewayApp,
+    config_path: Path | None = None,
 ) -> AsyncIterator[Home]:
     """Open everything that `config` names, with its files and ports, and close it at the end of the context.
 
     The caller starts it by `Home.start`. An embedded CPNS Server is configured by `server_config` if that is given,
     else by `[groups]`. `on_the_way` gets the PN GW's receiver and returns the one to which the embedded Server sends; a
-    test loses or delays messages by it. `kind` is the class of the PN GW. Raise the errors of the parts, whose
-    sentences say why the home cannot run.
+    test loses or delays messages by it. `kind` is the class of the PN GW. `config_path` is the file of `config`, which
+    is watched then. Raise the errors of the parts, whose sentences say why the home cannot run.
     """
     state, gateway_id = config.gateway.state_dir, config.gateway.id
     counters: Counter[str] = Counter()
@@ -98,6 +133,7 @@ async def open_home(
     async def ask_server(message: bytes) -> bytes:
         return await app.uplink.request(message)
 
+    require_packages(config)
     if config.seal is not None:  # before anything is made, as its packages may be missing
         from gateway_agent.val_client.app import ValClientApp
     folders.make(state)
@@ -137,7 +173,9 @@ async def open_home(
         stack.push_async_callback(app.close)
         if server is not None and gateway_id not in {gateway.gateway_id for gateway in server.gateways()}:
             server.register_gateway(gateway_id, config.gateway.pn, is_open=True)
-        yield Home(config, app, server, val_client)
+        home = Home(config, app, server, val_client, config_path)
+        stack.push_async_callback(home.close_onlookers)
+        yield home
 
 
 def _server_config(config: GatewayConfig) -> ServerConfig:

@@ -1,16 +1,14 @@
 """The commands that a running gateway accepts over its control socket. Their answers are plain values, never a key."""
 
-import asyncio
-import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
 from cpns.errors import NotAllowed
-from cpns.in_words import version_text
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
-from gateway_agent.core.administration import GroupStatus
-from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
+from gateway_agent.observe.observer import ServerFacts
+from gateway_agent.observe.snapshot import AlarmView, BoardView, ServiceGroupView, Snapshot
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.operators.operator import typed_credential
 from key_servers.cpns_server.values import GroupState
@@ -21,16 +19,20 @@ from message_plane import credentials
 from message_plane.credentials import Credential
 
 
-def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
-    """Return the commands of a gateway. Without an embedded CPNS Server those about Service Groups are refused."""
+def commands(app: GatewayApp, server: CpnsServer | None, snapshot: Callable[[], Snapshot]) -> dict[str, Command]:
+    """Return the commands of a gateway, whose state is that of `snapshot`.
+
+    Without an embedded CPNS Server those about Service Groups are refused.
+    """
     known: dict[str, Command] = {
-        "status": lambda: _status(app, server),
+        "status": lambda: _status(snapshot()),
+        "health": lambda: _health(app),
         "seal.boards": _no_val_client,  # a VAL client puts its own function here
         "radios": app.radios,
         "trust": app.trust,
         "gateway.roll-over": app.roll_over,
         "gateway.new-generation": app.gateway.administration.new_generation,
-        "board.list": lambda: _boards_listed(app),
+        "board.list": lambda: _boards_listed(app, snapshot),
         "board.check": lambda pne_id, group=None, replace=False: _check(app, server, pne_id, group, replace),
         "board.standing": lambda credential: app.registrar.standing(_pne(credential)),
         "board.register": lambda credential, group=None, replace=False, when_heard=False: _register(
@@ -47,16 +49,19 @@ def commands(app: GatewayApp, server: CpnsServer | None) -> dict[str, Command]:
     }
     if server is None:
         return known | commands_elsewhere()
-    return known | group_commands(server, lambda: _boards(app))
+    return known | group_commands(server, app.boards)
+
+
+def server_facts(server: CpnsServer | None) -> ServerFacts:
+    """Return what `server`, a CPNS Server in this process, tells of itself; nothing without one."""
+    if server is None:
+        return ServerFacts()
+    held = frozenset(view.sg_id for view in server.list_groups() if view.state == GroupState.HELD)
+    return ServerFacts(held, tuple(AlarmView(**asdict(each)) for each in server.alarms()))
 
 
 def _no_val_client() -> NoReturn:
     raise NotAllowed("this gateway is no VAL client: its configuration has no section [seal], see docs/gms.md")
-
-
-def _boards(app: GatewayApp) -> list[str]:
-    """Return the PNE IDs of all boards that are let in."""
-    return [each.entity_id for each in _credentials(app)]
 
 
 def _credentials(app: GatewayApp) -> list[Credential]:
@@ -65,12 +70,12 @@ def _credentials(app: GatewayApp) -> list[Credential]:
 
 def _retire(app: GatewayApp, pne_id: str) -> list[str]:
     if not app.gateway.administration.has_pne(pne_id):
-        require(pne_id, _boards(app), "board")
+        require(pne_id, app.boards(), "board")
     return app.registrar.retire(pne_id)
 
 
 def _release(app: GatewayApp, pne_id: str) -> None:
-    require(pne_id, _boards(app), "board")
+    require(pne_id, app.boards(), "board")
     if not app.gateway.administration.is_held(pne_id):
         raise NotAllowed(f"{pne_id} is not held: it may join and leave")
     app.gateway.administration.release_pne(pne_id)
@@ -106,79 +111,65 @@ def _require_group(app: GatewayApp, server: CpnsServer | None, group: str | None
         require(group, known, "Service Group", "Create it first: keycast group create")
 
 
-def _boards_listed(app: GatewayApp) -> list[dict[str, Any]]:
+def _boards_listed(app: GatewayApp, snapshot: Callable[[], Snapshot]) -> list[dict[str, Any]]:
     ccs_of = {each.entity_id: each.ccs.hex() for each in _credentials(app)}
-    return [each | {"credential": ccs_of[each["pne_id"]]} for each in _boards_seen(app)]
+    return [_board(each) | {"credential": ccs_of[each.pne_id]} for each in snapshot().boards]
 
 
-def _boards_seen(app: GatewayApp) -> list[dict[str, Any]]:
-    groups_of: dict[str, list[str]] = {}
-    for status in app.gateway.administration.groups():
-        for member in status.members:
-            groups_of.setdefault(member, []).append(status.group.sg_id)
-    return [
-        {"pne_id": pne_id, **asdict(app.sightings.of(pne_id)), "sg_ids": groups_of.get(pne_id, [])}
-        for pne_id in sorted(_boards(app))
-    ]
+def _board(board: BoardView) -> dict[str, Any]:
+    told = {name: value for name, value in asdict(board).items() if name not in ("memberships", "held")}
+    return told | {
+        "is_held": board.held,
+        "sg_ids": [each.sg_id for each in board.memberships],
+        "evidence": [
+            {"sg_id": each.sg_id, "version_text": each.version_text, "link": each.link, "try_count": each.tries}
+            | {"confirmed_at": each.confirmed_at}
+            for each in board.memberships
+            if each.version
+        ],
+    }
 
 
-def _carried(app: GatewayApp, group: GroupStatus) -> list[dict[str, Any]]:
-    """Return what the gateway has carried to each member of an end-to-end group since its start."""
-    carried = {each.pne_id: each for each in app.gateway.administration.carried(group.group.sg_id)}
-    nothing = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
-    return [
-        {
-            "pne_id": pne_id,
-            "version": each.version,
-            "version_text": version_text(each.version),
-            "state": each.stage,
-            "try_count": each.tries,
-            "returned": each.returned,
-            "changed_at": each.since,
-        }
-        for pne_id in group.members
-        for each in [carried.get(pne_id, nothing)]
-    ]
-
-
-def _brokers(app: GatewayApp) -> list[dict[str, Any]]:
-    ago = time.time() - asyncio.get_running_loop().time()
-    return [
-        {"url": each.url, "connected": each.connected, "since": int(ago + each.since_s), "problem": each.problem}
-        for each in app.brokers()
-    ]
-
-
-def _status(app: GatewayApp, server: CpnsServer | None) -> dict[str, Any]:
-    groups = [
-        {
-            "sg_id": status.group.sg_id,
-            "version": status.group.version,
-            "version_text": version_text(status.group.version),
-            "member_count": len(status.members),
-            "states": [{"state": str(state), "member_count": count} for state, count in sorted(status.states.items())],
-            "trust": "end-to-end" if status.group.end_to_end else "gateway",
-            "carried": _carried(app, status) if status.group.end_to_end else [],
-            "exposed": status.group.exposed,
-            "waiting": status.group.waiting,
-        }
-        for status in app.gateway.administration.groups()
-    ]
+def _group(group: ServiceGroupView) -> dict[str, Any]:
     return {
-        "gateway_id": app.config.gateway.id,
-        "pn_id": app.config.gateway.pn,
-        "pn_alias": app.pn_alias,
-        "uplink": app.config.uplink.kind,
-        "brokers": _brokers(app),
-        "addresses": app.addresses(),
-        "networks": app.broadcasts(),
-        "server_age_s": app.gateway.administration.server_age_s,
-        "server_problem": app.gateway.administration.server_problem,
-        "stopped": app.gateway.administration.stop_reason,
-        "is_withholding": app.gateway.administration.withholds_keys,
-        "held": [view.sg_id for view in server.list_groups() if view.state == GroupState.HELD] if server else [],
-        "groups": groups,
-        "devices": _boards_seen(app),
-        "counters": dict(sorted(app.counters.items())),
-        "alarms": [*app.gateway.administration.alarms(), *(server.alarms() if server else ())],
+        "sg_id": group.sg_id,
+        "version": group.version,
+        "version_text": group.version_text,
+        "member_count": len(group.members),
+        "states": [{"state": state, "member_count": count} for state, count in group.states],
+        "trust": group.trust,
+        "carried": [asdict(each) for each in group.carried],
+        "exposed": group.exposed,
+        "waiting": group.waiting,
+        "key_made_at": group.key_made_at,
+        "confirmed_count": group.confirmed,
+    }
+
+
+def _health(app: GatewayApp) -> dict[str, Any]:
+    health = app.health.view()
+    reasons = [*health.not_live, *health.not_ready]
+    return {"live": health.live, "ready": health.ready, "reasons": reasons}
+
+
+def _status(seen: Snapshot) -> dict[str, Any]:
+    return {
+        "release": seen.version,
+        "started_at": seen.started_at,
+        "gateway_id": seen.gateway_id,
+        "pn_id": seen.pn_id,
+        "pn_alias": seen.pn_alias,
+        "uplink": seen.uplink.kind,
+        "brokers": [asdict(each) for each in seen.brokers],
+        "addresses": list(seen.addresses),
+        "networks": [asdict(each) for each in seen.networks],
+        "server_age_s": seen.uplink.age_s,
+        "server_problem": seen.uplink.problem,
+        "stopped": seen.stopped or None,
+        "is_withholding": seen.withholds_keys,
+        "held": list(seen.held),
+        "groups": [_group(each) for each in seen.groups],
+        "devices": [_board(each) for each in seen.boards],
+        "counters": dict(seen.counters),
+        "alarms": [asdict(each) for each in seen.alarms],
     }

@@ -395,7 +395,7 @@ async def test_the_person_is_told_who_came_instead(app, monkeypatch):
 @pytest.mark.req("SEC-20")
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal_number):
-    await app.start(commands(app, None))
+    await app.start(commands(app, None, app.observer().snapshot))
     secret = "ABCD-EFGH-IJKL-MNOP"
     code = "import sys, pathlib, signal; from gateway_agent.control import ask; "
     # Who tests in the background of a shell ignores both.

@@ -75,7 +75,7 @@ class Terminal:
 @pytest.fixture
 async def app(tmp_path):
     app = await opened(tmp_path)
-    await app.start(commands(app, None))
+    await app.start(commands(app, None, app.observer().snapshot))
     (tmp_path / "keycast.toml").write_text('[gateway]\nid = "gw.home"\npn = "home"\nstate_dir = "state"\n')
     yield app
     await app.close()

@@ -92,7 +92,7 @@ async def test_a_name_that_is_taken_has_no_successor_unless_a_person_said_so(app
 @pytest.mark.req("SEC-31", "SEC-33")
 async def test_what_is_taken_back_leaves_the_earlier_board_as_it_was(app, lamp):
     new, other = ProvisionedBoard(app), ProvisionedBoard(app, "door")
-    ask = commands(app, None)
+    ask = commands(app, None, app.observer().snapshot)
     for board in (new, other):
         ask["board.register"](board.identity.ccs.hex(), replace=True, when_heard=True)
         ask["board.withdraw"](board.identity.ccs.hex())
@@ -180,7 +180,7 @@ async def test_a_gateway_cut_at_any_step_of_a_succession_lets_the_new_board_in(t
 
 @pytest.mark.req("SEC-31", "SEC-34")
 async def test_a_board_that_has_a_session_is_not_taken_back_by_another_that_claims_its_key(app, lamp):
-    ask = commands(app, None)
+    ask = commands(app, None, app.observer().snapshot)
     ask["board.withdraw"](lamp.identity.ccs.hex())
     assert ask["board.standing"](lamp.identity.ccs.hex()) == "registered"
     assert await is_served(lamp) and app._store.inventory.groups_of("lamp") == [SG]

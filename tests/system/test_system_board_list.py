@@ -13,9 +13,10 @@ VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 async def test_a_living_board_has_a_session_was_heard_and_says_what_it_runs(tmp_path):
     async with house_of(tmp_path, 2) as house:
+        asked = commands(house.app, house.server, house.app.observer().snapshot)
 
         def listed():
-            return {board["pne_id"]: board for board in commands(house.app, house.server)["board.list"]()}
+            return {board["pne_id"]: board for board in asked["board.list"]()}
 
         await until(lambda: all(board["session"] for board in listed().values()), what="two sessions")
         hall = listed()["lamp.hall"]

@@ -138,7 +138,7 @@ class Door:
     """The commands of a gateway in this process. `fails`: names of commands -> what they raise, once they are done."""
 
     def __init__(self, app: GatewayApp) -> None:
-        self._commands = commands(app, None)
+        self._commands = commands(app, None, app.observer().snapshot)
         self.app = app
         self.fails: dict[str, Exception] = {}
         self.done: list[str] = []

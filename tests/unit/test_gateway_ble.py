@@ -135,7 +135,7 @@ def test_auto_is_the_first_sender_that_works_and_says_why_the_others_do_not(kind
 
 def test_off_is_no_medium_and_no_section_is_no_ble(kinds: Kinds) -> None:
     assert ble.open_medium(BleSection(sender="off"), Counter()) is None and not kinds.tried
-    for wrong in ('sender = "pigeon"', "company_id = 65536", "connections_max = 0", 'adapter = ""', "speed = 3"):
+    for wrong in ('sender = "pigeon"', "company_id = 65536", "connections_max = 0", 'adapter = ""'):
         with pytest.raises(ConfigError, match=rf"ble\.{wrong.split()[0]}"):
             parse(f'[gateway]\nid = "a"\npn = "b"\nstate_dir = "c"\n[ble]\n{wrong}\n'.encode())
 
@@ -207,7 +207,7 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
     await asyncio.sleep(15)
     assert "No board is heard on hci7: bluetoothd does not scan." in alarms(app)["radio"]
     assert "hci7 BLE" in app.networks()
-    status._show(json.loads(json.dumps(steering._status(app, None), default=asdict)))
+    status._show(json.loads(json.dumps(steering._status(app.observer().snapshot()), default=asdict)))
     shown = " ".join(capsys.readouterr().out.split())
     assert "keys go to hci7 BLE, lo 127.255.255.255" in shown
     assert "hci7: 0 broadcasts sent, 0 failed; no boards are heard on it: bluetoothd does not scan" in shown

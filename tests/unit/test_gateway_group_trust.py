@@ -243,8 +243,14 @@ async def test_a_group_of_a_gateway_from_before_trust_keeps_its_way(tmp_path):
     await world.close()
     with sqlite3.connect(tmp_path / "gw" / "gateway.db") as old:
         old.execute("ALTER TABLE service_group DROP COLUMN end_to_end")
-        for column in ("link", "tries", "confirmed_at"):
-            old.execute(f"ALTER TABLE recipient DROP COLUMN {column}")
+        later = {
+            "recipient": ("link", "tries", "confirmed_at"),
+            "delivery": ("arrived_at", "began_at", "ended_at"),
+            "pne": ("heard_link",),
+        }
+        for table, columns in later.items():
+            for column in columns:
+                old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         old.execute("PRAGMA user_version = 6")
     world.open()
     await world.start()

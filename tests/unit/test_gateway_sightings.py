@@ -42,8 +42,8 @@ def store(tmp_path: Path):
 
 
 def test_a_board_that_was_never_heard(store: GatewayStore) -> None:
-    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "")  # type: ignore[arg-type]
-    assert Sightings(Sessions(), store).of("nobody") == Sighting(False, 0, None, "", "")  # type: ignore[arg-type]
+    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
+    assert Sightings(Sessions(), store).of("nobody") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
 
 
 def test_what_was_heard_outlives_the_process(store: GatewayStore) -> None:
@@ -78,7 +78,7 @@ def test_a_new_identity_under_an_old_name_was_never_heard(store: GatewayStore) -
     with store.transaction():
         store.pn.set_software("lamp", "0.1.0")
         store.pn.register("lamp", 1)
-    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "")  # type: ignore[arg-type]
+    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
 
 
 async def test_what_a_board_says_it_runs_is_stored_when_it_changes_and_not_too_often(tmp_path: Path) -> None:

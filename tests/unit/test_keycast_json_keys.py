@@ -9,13 +9,11 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from gateway_agent.core.administration import GroupStatus
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
@@ -78,9 +76,12 @@ def kind(value: Any) -> str:
 async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[Any]:
     """What the commands of groups, boards and servers answer about a home with a member, an alarm and a hold."""
     await home.join("lamp.hall")
-    lights: Any = SimpleNamespace(sg_id=SG, version=8, exposed=False, waiting=True, end_to_end=True)
-    lights = GroupStatus(lights, ("lamp.hall",), {"confirmed": 3, "failed": 1})
-    monkeypatch.setattr(home.app.gateway.administration, "groups", lambda: [lights])
+    store = home.app._store
+    assert store is not None
+    with store.transaction():
+        store.inventory.ensure_group(SG)
+        store.inventory.add_member(SG, "lamp.hall", 0, 1)
+        store.inventory.set_end_to_end(SG)
     carried = (CarriedStatus("lamp.hall", 8, "answered", 2, "1", 1),)
     monkeypatch.setattr(home.app.gateway.administration, "carried", lambda sg_id: carried)
     monkeypatch.setattr(home.app, "broadcasts", lambda: [Health("lo", "127.255.255.255")])
@@ -99,6 +100,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
         ("board.retire", {"pne_id": "lamp.hall"}),
     ):
         answers[do] = json.loads(json.dumps(await home.ask(do, **arguments), default=asdict))
+    answers["status"]["groups"][0]["states"] = [{"state": "confirmed", "member_count": 3}]
     answers["status"]["alarms"] = answers["alarms"] = [ALARM]
     answers["trust"]["server_credential"] = answers["server.credential"] = "00"
     delivery = PneDelivery("lamp.hall", "home", "end-to-end", "settled", 8, 8, 1, 2, "1", 0)

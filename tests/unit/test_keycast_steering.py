@@ -3,6 +3,7 @@ already."""
 
 import inspect
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from key_servers.known_names import nearest
 from keycast.provisioning.board import Trust, new_board
 from keycast.services.home import open_home
 from keycast.services.server_steering import server_commands
-from keycast.services.steering import commands
+from keycast.services.steering import commands, server_facts
 from message_plane import credentials
 
 SG = "home/lights"
@@ -32,7 +33,7 @@ class Home:
 
     def __init__(self, app: GatewayApp, server: CpnsServer) -> None:
         self.app, self.server = app, server
-        self._commands = commands(app, server)
+        self._commands = commands(app, server, app.observer(partial(server_facts, server)).snapshot)
         told = app.trust()
         self._trust = Trust(
             credentials.parse(bytes.fromhex(str(told["credential"])), "gateway"),
@@ -195,10 +196,10 @@ async def test_a_group_that_waits_for_a_person_is_in_the_status(home: Home) -> N
 
 
 async def test_what_is_not_here_is_said_to_be_elsewhere(home: Home) -> None:
-    away = commands(home.app, None)
+    away = commands(home.app, None, home.app.observer().snapshot)
     with pytest.raises(NotAllowed, match="is elsewhere"):
         away["group.show"](sg_id=SG)
-    assert away.keys() == commands(home.app, home.server).keys()
+    assert away.keys() == commands(home.app, home.server, home.app.observer().snapshot).keys()
     with pytest.raises(NotAllowed, match=r"\[seal\]"):
         await home.ask("seal.boards")
 

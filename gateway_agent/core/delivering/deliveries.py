@@ -185,7 +185,11 @@ class Deliveries:
         try:
             with self._store.transaction():
                 self._store.deliveries.start(
-                    sg_id, key.version, group.membership, dict.fromkeys(ways, engine.PneState.PENDING)
+                    sg_id,
+                    key.version,
+                    group.membership,
+                    dict.fromkeys(ways, engine.PneState.PENDING),
+                    self._clock.unix(),
                 )
                 self._apply(run, engine.Started())
         except StoreFailed:  # the delivery is still stored as waiting
@@ -214,7 +218,7 @@ class Deliveries:
             for stored in self._store.deliveries.in_phase(phase):
                 group = self._store.inventory.group(sg_id)
                 if stored.sg_id == sg_id and group is not None and stored.version < group.version:
-                    self._store.deliveries.set_phase(sg_id, stored.version, "superseded")
+                    self._store.deliveries.set_phase(sg_id, stored.version, "superseded", self._clock.unix())
 
     def settle(self, sg_id: str) -> None:
         """Store the confirmations that were collected. Called before a transaction that may end the delivery."""
@@ -289,11 +293,10 @@ class Deliveries:
         run = self._runs.get(sg_id)
         return run.delivery.version if run else 0
 
-    def states(self, sg_id: str) -> Counter[str]:
-        """Return how many PNEs of the group's newest delivery in this process are in each state."""
+    def recipients(self, sg_id: str) -> dict[str, str]:
+        """Return the state of each PNE of the group's newest delivery in this process, by PNE ID."""
         run = self._runs.get(sg_id)
-        recipients = run.delivery.recipients.values() if run else ()
-        return Counter(str(recipient.state) for recipient in recipients)
+        return {} if run is None else {pne_id: str(of.state) for pne_id, of in run.delivery.recipients.items()}
 
     async def close(self) -> None:
         """Store the confirmations that were collected and stop all deliveries; the next start continues them."""
@@ -387,6 +390,9 @@ class Deliveries:
 
     def _take(self, run: _Run, outcomes: Outcomes) -> None:
         before = run.delivery
+        named = (*outcomes.answered, *outcomes.confirmed, *outcomes.failed)
+        # After the transaction, and before the end of the delivery is told, which a later step of it plans
+        asyncio.get_running_loop().call_soon(self._tell_outcomes, run, before, named)
         try:
             with self._store.transaction():
                 if outcomes.answered:
@@ -420,17 +426,19 @@ class Deliveries:
                 outcomes = {pne_id: self._outcome(run, pne_id, state.recipients[pne_id]) for pne_id in action.states}
                 with self._store.transaction():
                     self._store.deliveries.set_outcomes(state.sg_id, state.version, outcomes)
-                    self._store.deliveries.set_phase(state.sg_id, state.version, action.phase)
+                    self._store.deliveries.set_phase(state.sg_id, state.version, action.phase, self._clock.unix())
 
     def _outcome(self, run: _Run, pne_id: str, recipient: engine.Recipient) -> DeliveryOutcome:
         """Return what is stored about a PNE that is confirmed, unreachable or excluded."""
+        return DeliveryOutcome(recipient.state, self._link(run, pne_id, recipient), recipient.tries, self._clock.unix())
+
+    def _link(self, run: _Run, pne_id: str, recipient: engine.Recipient) -> str:
+        """Return on which link the key came to a PNE that has confirmed it, a word of `cpns.delivery_report`."""
         if pne_id in run.confirmed_by_advert:
-            link = delivery_report.BLE
-        elif not _by_broadcast(recipient):
-            link = delivery_report.UNICAST
-        else:
-            link = delivery_report.BLE if self._is_on_bluetooth(pne_id) else delivery_report.WIFI
-        return DeliveryOutcome(recipient.state, link, recipient.tries, self._clock.unix())
+            return delivery_report.BLE
+        if not _by_broadcast(recipient):
+            return delivery_report.UNICAST
+        return delivery_report.BLE if self._is_on_bluetooth(pne_id) else delivery_report.WIFI
 
     def _execute(self, run: _Run, action: engine.Action) -> None:
         if isinstance(action, engine.CancelUnicast):
@@ -461,6 +469,18 @@ class Deliveries:
             if run.delivery.phase is engine.Phase.FINISHED and not run.told:
                 run.told = True
                 asyncio.get_running_loop().call_soon(self._tell_delivered, run)
+
+    def _tell_outcomes(self, run: _Run, before: engine.Delivery, pne_ids: Iterable[str]) -> None:
+        """Report to `tell` which of these PNEs have confirmed, or have become unreachable, since `before`."""
+        sg_id, version = run.delivery.sg_id, run.delivery.version
+        for pne_id in pne_ids:
+            was, now = before.recipients.get(pne_id), run.delivery.recipients.get(pne_id)
+            if was is None or now is None or was.state is now.state:
+                continue
+            if now.state is engine.PneState.CONFIRMED:
+                self._tell(events.KeyConfirmed(pne_id, sg_id, version, self._link(run, pne_id, now), now.tries))
+            elif now.state is engine.PneState.UNREACHABLE:
+                self._tell(events.BoardUnreachable(pne_id, sg_id, version))
 
     def _tell_delivered(self, run: _Run) -> None:
         """Report the end of a delivery to `tell`, after the transaction that stored it."""
@@ -495,9 +515,11 @@ class Deliveries:
 
     def _airing_ended(self, run: _Run, has_gone_out: bool) -> None:
         """Note that all media are done. `has_gone_out`: at least one of them has sent the object."""
+        networks = run.airing.networks if run.airing is not None else ()
         run.stop_airing()
         if has_gone_out:
             self._counters["broadcast_rounds"] += 1
+            self._tell(events.BroadcastSent(run.delivery.sg_id, run.delivery.version, networks))
         self._tell_airing(run, engine.Aired() if has_gone_out else engine.BroadcastUnavailable())
 
     def _tell_airing(self, run: _Run, event: engine.Event) -> None:

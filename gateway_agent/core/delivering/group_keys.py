@@ -83,7 +83,7 @@ class GroupKeys:
             self._store.group_keys.add(sg_id, key)
             self._store.inventory.set_version(sg_id, key.version)
             self._store.inventory.want_revision(sg_id, revision)
-            self._store.deliveries.add(sg_id, key.version, group.membership, revision)
+            self._store.deliveries.add(sg_id, key.version, group.membership, revision, self._clock.unix())
             self._deliveries.supersede(sg_id)
         self._tell(events.KeyArrived(sg_id, key.version, key.reason))
         return answer

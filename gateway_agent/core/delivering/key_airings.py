@@ -35,6 +35,11 @@ class KeyAiring:
         """True if the object was sent on at least one medium."""
         return self._broadcast is not None and self._broadcast.has_gone_out
 
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the media that have sent the object, or parts of it."""
+        return () if self._broadcast is None else self._broadcast.networks
+
     def stop(self) -> None:
         """Stop the airing: nothing is sent after this call, and `ended` is not called any more."""
         self._handle.cancel()

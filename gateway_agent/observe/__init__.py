@@ -1,0 +1,1 @@
+"""What a running gateway shows of itself: its events as they happen, its state, its health and its figures."""

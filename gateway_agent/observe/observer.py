@@ -1,0 +1,254 @@
+"""Makes snapshots of a running gateway from its parts, with a few queries of its store for all boards and groups."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from cpns import delivery_report, numbers
+from cpns.in_words import version_text
+from gateway_agent.core.administration import Administration
+from gateway_agent.core.end_to_end.carried_keys import CarriedStatus, Stage
+from gateway_agent.core.events import Event, PairingEnded, PairingOpened
+from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.machine_view import MachineView
+from gateway_agent.observe.snapshot import (
+    AlarmView,
+    BoardView,
+    CarriedView,
+    DeliveryView,
+    MemberView,
+    PairingView,
+    ServiceGroupView,
+    Snapshot,
+    UplinkView,
+)
+from gateway_agent.sightings import Sightings
+from gateway_agent.store.delivery_table import DeliveryOutcome, StoredDelivery
+from gateway_agent.store.inventory import ServiceGroup
+from gateway_agent.store.store import GatewayStore
+
+_BROADCASTS = (delivery_report.WIFI, delivery_report.BLE)
+_CONFIRMED = "confirmed"
+_NOTHING_CARRIED = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What only a CPNS Server in the same process knows: SG IDs of groups that it holds, and its alarms."""
+
+    held: frozenset[str] = frozenset()
+    alarms: tuple[AlarmView, ...] = ()
+
+
+class Observer:
+    """Sees one gateway. It changes nothing."""
+
+    def __init__(
+        self,
+        *,
+        store: GatewayStore,
+        administration: Administration,
+        sightings: Sightings,
+        boards: Callable[[], Iterable[str]],
+        machine: Callable[[], MachineView],
+        uplink: tuple[str, str],
+        stream: EventStream,
+        counters: Mapping[str, int],
+        server: Callable[[], ServerFacts] = ServerFacts,
+    ) -> None:
+        """`boards` returns the PNE IDs of the boards that are let in; `uplink`: its kind, and the ID of the Server."""
+        self._store = store
+        self._administration = administration
+        self._sightings = sightings
+        self._boards = boards
+        self._machine = machine
+        self._uplink = uplink
+        self._stream = stream
+        self._counters = counters
+        self._server = server
+        self._started_at = int(time.time())
+        self._version = version("keycast")
+        self._pairing: PairingView | None = None
+        stream.follow(self._follow)
+
+    def snapshot(self) -> Snapshot:
+        """Return what the gateway shows now. Raises StoreFailed."""
+        facts, machine, pn = self._server(), self._machine(), self._store.pn.get()
+        administration = self._administration
+        members = self._members()
+        groups = self._groups(members, facts)
+        kind, server_id = self._uplink
+        return Snapshot(
+            at=int(time.time()),
+            event_number=self._stream.number,
+            version=self._version,
+            started_at=self._started_at,
+            gateway_id="" if pn is None else pn.gateway_id,
+            pn_id="" if pn is None else pn.pn_id,
+            pn_alias=0 if pn is None else pn.pn_alias,
+            uplink=UplinkView(
+                kind,
+                server_id,
+                administration.uplink_is_up,
+                administration.server_age_s,
+                administration.server_problem,
+            ),
+            brokers=machine.brokers,
+            addresses=machine.addresses,
+            networks=machine.networks,
+            stopped=administration.stop_reason or "",
+            withholds_keys=administration.withholds_keys,
+            held=tuple(sorted(facts.held)),
+            groups=groups,
+            boards=self._board_views(groups),
+            alarms=self.alarms(facts),
+            pairing=self._pairing,
+            counters=dict(sorted(self._counters.items())),
+            commits=machine.commits,
+        )
+
+    def alarms(self, facts: ServerFacts | None = None) -> tuple[AlarmView, ...]:
+        """Return the alarms of the gateway, oldest first, then those of the CPNS Server in it."""
+        own = (AlarmView(**asdict(each)) for each in self._administration.alarms())
+        return (*own, *(self._server() if facts is None else facts).alarms)
+
+    def _members(self) -> dict[str, list[str]]:
+        members: dict[str, list[str]] = defaultdict(list)
+        for sg_id, pne_id in self._store.inventory.memberships():
+            members[sg_id].append(pne_id)
+        return members
+
+    def _groups(self, members: Mapping[str, list[str]], facts: ServerFacts) -> tuple[ServiceGroupView, ...]:
+        deliveries: dict[str, list[StoredDelivery]] = defaultdict(list)
+        for stored in self._store.deliveries.all():
+            deliveries[stored.sg_id].append(stored)
+        outcomes: dict[tuple[str, int], dict[str, DeliveryOutcome]] = defaultdict(dict)
+        for sg_id, number, pne_id, outcome in self._store.deliveries.all_outcomes():
+            outcomes[sg_id, number][pne_id] = outcome
+        return tuple(
+            self._carried_group(group, members.get(group.sg_id, []), facts)
+            if group.end_to_end
+            else self._group(group, members.get(group.sg_id, []), deliveries[group.sg_id], outcomes, facts)
+            for group in self._store.inventory.groups()
+        )
+
+    def _group(
+        self,
+        group: ServiceGroup,
+        members: list[str],
+        deliveries: list[StoredDelivery],
+        outcomes: Mapping[tuple[str, int], dict[str, DeliveryOutcome]],
+        facts: ServerFacts,
+    ) -> ServiceGroupView:
+        sg_id, newest = group.sg_id, group.version
+        states = {pne_id: of.state for pne_id, of in outcomes.get((sg_id, newest), {}).items()}
+        states |= self._administration.recipients(sg_id)  # knows also which ones are on their way
+        versions = [each.version for each in deliveries]  # newest first
+
+        def member(pne_id: str) -> MemberView:
+            for number in versions:
+                of = outcomes.get((sg_id, number), {}).get(pne_id)
+                if of is not None and of.state == _CONFIRMED:
+                    text, state = version_text(number), states.get(pne_id, "")
+                    return MemberView(sg_id, pne_id, state, number, text, of.link, of.tries, of.confirmed_at)
+            return MemberView(sg_id, pne_id, states.get(pne_id, ""), 0, version_text(0), "", 0, 0)
+
+        views = tuple(map(member, members))
+        return ServiceGroupView(
+            sg_id=sg_id,
+            version=newest,
+            version_text=version_text(newest),
+            trust="gateway",
+            key_made_at=next((each.arrived_at for each in deliveries if each.version == newest), 0),
+            confirmed=sum(each.version == newest for each in views) if newest else 0,
+            members=views,
+            states=tuple(sorted(Counter(states.values()).items())),
+            exposed=group.exposed,
+            waiting=group.waiting,
+            held=sg_id in facts.held,
+            deliveries=tuple(_delivery(each, outcomes.get((sg_id, each.version), {})) for each in deliveries),
+            carried=(),
+        )
+
+    def _carried_group(self, group: ServiceGroup, members: list[str], facts: ServerFacts) -> ServiceGroupView:
+        found = {each.pne_id: each for each in self._administration.carried(group.sg_id)}
+        carried = tuple(_carried(pne_id, found.get(pne_id, _NOTHING_CARRIED)) for pne_id in members)
+        views = tuple(_carried_member(group.sg_id, each) for each in carried)
+        return ServiceGroupView(
+            sg_id=group.sg_id,
+            version=group.version,
+            version_text=version_text(group.version),
+            trust="end-to-end",
+            key_made_at=0,
+            confirmed=sum(each.version == group.version for each in views) if group.version else 0,
+            members=views,
+            states=(),
+            exposed=group.exposed,
+            waiting=group.waiting,
+            held=group.sg_id in facts.held,
+            deliveries=(),
+            carried=carried,
+        )
+
+    def _board_views(self, groups: Iterable[ServiceGroupView]) -> tuple[BoardView, ...]:
+        memberships: dict[str, list[MemberView]] = defaultdict(list)
+        for group in groups:
+            for member in group.members:
+                memberships[member.pne_id].append(member)
+        present = {each.pne_id: each for each in self._store.pn.present()}
+        views = []
+        for pne_id in sorted(self._boards()):
+            pne = present.get(pne_id)
+            seen = self._sightings.of_board(pne_id, pne)
+            views.append(
+                BoardView(
+                    pne_id=pne_id,
+                    session=seen.session,
+                    heard_at=seen.heard_at,
+                    age_s=seen.age_s,
+                    heard_link=seen.heard_link,
+                    address=seen.address,
+                    software=seen.software,
+                    held=pne is not None and pne.held,
+                    memberships=tuple(memberships.get(pne_id, ())),
+                )
+            )
+        return tuple(views)
+
+    def _follow(self, event: Event) -> None:
+        if isinstance(event, PairingOpened):
+            self._pairing = PairingView(event.pne_id, event.until)
+        elif isinstance(event, PairingEnded):
+            self._pairing = None
+
+
+def _delivery(stored: StoredDelivery, outcomes: Mapping[str, DeliveryOutcome]) -> DeliveryView:
+    meant = [of for of in outcomes.values() if of.state != "excluded"]
+    confirmed = [of for of in meant if of.state == _CONFIRMED]
+    return DeliveryView(
+        version=stored.version,
+        version_text=version_text(stored.version),
+        phase=stored.phase,
+        arrived_at=stored.arrived_at,
+        began_at=stored.began_at,
+        ended_at=stored.ended_at,
+        members=len(meant),
+        confirmed=len(confirmed),
+        unreachable=sum(of.state == "unreachable" for of in meant),
+        by_broadcast=sum(of.link in _BROADCASTS for of in confirmed),
+    )
+
+
+def _carried(pne_id: str, of: CarriedStatus) -> CarriedView:
+    return CarriedView(pne_id, of.version, version_text(of.version), of.stage, of.tries, of.returned, of.since)
+
+
+def _carried_member(sg_id: str, of: CarriedView) -> MemberView:
+    if of.state != Stage.ANSWERED or of.returned != numbers.RESULT_SUCCESS:
+        return MemberView(sg_id, of.pne_id, of.state, 0, version_text(0), "", of.try_count, 0, of.returned)
+    link = delivery_report.END_TO_END
+    return MemberView(
+        sg_id, of.pne_id, of.state, of.version, of.version_text, link, of.try_count, of.changed_at, of.returned
+    )
