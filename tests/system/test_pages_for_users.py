@@ -32,6 +32,7 @@ from tests.system.pages import (
     GMS,
     KMS,
     MIKEY,
+    OPERATE,
     PAGES,
     READ,
     README,
@@ -113,7 +114,7 @@ async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None
         if entry.name == "keycast" or not entry.name.startswith("keycast"):
             (clone / entry.name).symlink_to(entry)
     async with home_network(1) as network, Desk(tmp_path, network.words(1), clone) as desk:
-        desk.replaced["keycast gateway init"] = "keycast gateway init --virtual-boards"
+        desk.replaced["keycast setup"] = "keycast setup --yes --virtual-boards"
         with reading:
             await desk.follow(reading.next())
             desk.write(reading.next("python"), "app.py")
@@ -149,13 +150,24 @@ async def test_a_newcomer_without_a_board(tmp_path: Path, reading: Reading) -> N
         await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
 
 
+@reads((OPERATE, "Set up"), (OPERATE, "The first key"))
+async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> None:
+    """The questions themselves are answered in tests/system/test_setup_terminal.py."""
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        desk.replaced["keycast setup"] = "keycast setup --yes --virtual-boards"
+        with reading:
+            assert "keycast board run porch --join home/lights" in await desk.follow(reading.next())
+            await desk.follow(reading.next())
+        await until(desk, "keycast group show home/lights", keyed("porch"))
+
+
 @pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")
 @reads((GATEWAY, "Start"), (GATEWAY, "As a service"), (GATEWAY, "Backup and loss"), (GATEWAY, "A new signing key"))
 async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
     """The gateway is killed and its state folder lost between backup and restore; its board comes back."""
     (tmp_path / "keycast").symlink_to(PROJECT)
     async with home_network(2) as network, Desk(tmp_path, network.words(1)) as desk:
-        desk.then["keycast gateway init"] = name_the_card(desk)
+        desk.replaced["keycast setup"] = "keycast setup --yes"  # which takes the cable of a container, if that is all
         with reading:
             await desk.follow(reading.next())
             await desk.end_services()

@@ -202,6 +202,7 @@ def of_the_machine(folder: Path) -> list[Any]:
         port = free.getsockname()[1]
     config = folder / "keycast.toml"
     found = [typed("gateway", "init", str(config)), typed("gateway", "settings"), typed("radios", "-c", str(config))]
+    found.append(typed("setup", str(folder / "other.toml"), "--yes", "--interface", "lo", "--service", "show"))
     adapter = Adapter("hci0", "B8:27:EB:00:00:01", "5.0", True, True, True, True, False, "", True, 4, (1,))
     radio = Radio("bluez", "hci0", 20.0, 1, 0.2, "It is gone.", "", {"mgmt": "Not permitted."})
     survey = Survey("auto", adapters=[AdapterHere(adapter, "btusb", "usb")], radio=radio, is_in_use=True)

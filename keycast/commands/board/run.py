@@ -69,7 +69,7 @@ async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
         if _LOOPBACK not in loaded.broadcast.interfaces:
             remark(
                 f"The gateway of {config} does not broadcast to virtual boards: "
-                f'add "{_LOOPBACK}" to its interfaces, as `keycast gateway init --virtual-boards` does'
+                f'add "{_LOOPBACK}" to its interfaces, as `keycast setup --virtual-boards` does'
             )
     newcomer = None if join is None else Newcomer(name, join, config)
     app = None if join is None else ready_made.joining(join)
