@@ -5,8 +5,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+from gateway_agent import pairing_secret
 from keycast.board.faults import ProvisioningFault
-from keycast.services import pairing_secret
 from private_store import files
 
 KINDS = (".svg", ".png")

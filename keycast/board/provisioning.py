@@ -19,13 +19,13 @@ from pydantic import BaseModel, TypeAdapter
 from cpns import cborlite
 from cpns.errors import CpnsError
 from device_agent.end_to_end import entity_user_keys
+from gateway_agent import pairing_secret
 from gateway_agent.errors import GatewayError
 from keycast.board import answers, board_record
 from keycast.board.faults import BoardFault, ProvisioningFault
 from keycast.board.repl import BoardAnswered
 from keycast.hardware.board import Board
 from keycast.provisioning.board import Trust
-from keycast.services import pairing_secret
 from message_plane import credentials
 
 _PROGRAM = Path(__file__).with_name("on_board") / "provision.py"

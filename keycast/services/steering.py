@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from cpns.errors import NotAllowed
+from gateway_agent import pairing_secret
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from gateway_agent.observe.observer import ServerFacts
@@ -13,7 +14,6 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.operators.operator import typed_credential
 from key_servers.cpns_server.values import GroupState
 from key_servers.known_names import new_name, require
-from keycast.services import pairing_secret
 from keycast.services.server_steering import commands_elsewhere, group_commands
 from message_plane import credentials
 from message_plane.credentials import Credential

@@ -14,10 +14,10 @@ from hashlib import sha256
 import pytest
 from typer.testing import CliRunner
 
+from gateway_agent import pairing_secret
 from gateway_agent.app import GatewayApp
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from keycast.program import program
-from keycast.services import pairing_secret
 from keycast.services.steering import commands
 from tests.integration.test_gateway_pairing import a_secret, board_of, credential_of, key_of, window
 from tests.unit.test_gateway_app import SilentServer, config, opened

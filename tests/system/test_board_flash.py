@@ -10,6 +10,7 @@ import pytest
 
 from cpns import cborlite
 from device_agent import provisioning
+from gateway_agent import pairing_secret
 from keycast.board import agent_files, flashing, image, tool
 from keycast.board.board_record import RECORD
 from keycast.board.faults import FilesNotCopied, ImageUnfit
@@ -19,7 +20,6 @@ from keycast.board.provisioning import Wifi
 from keycast.board.repl import Repl
 from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
 from keycast.micropython_vm import compile, romfs
-from keycast.services import pairing_secret
 from keycast.virtual_board import firmware
 from keycast.virtual_board.chips import CHIPS
 from keycast.virtual_board.serial_board import SerialBoard

@@ -7,7 +7,7 @@ import pytest
 from cpns import cborlite
 from device_agent import provisioning, unpaired
 from device_agent.key_store import KeyStore
-from keycast.services import pairing_secret
+from gateway_agent import pairing_secret
 from keycast.virtual_board import board as virtual_board
 from keycast.virtual_board.board import BoardEnded, VirtualBoard
 from tests.system.test_virtual_board import record

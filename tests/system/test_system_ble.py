@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
+from gateway_agent import pairing_secret
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from keycast.demo.house import BLE, BOTH, COMPANY_ID
-from keycast.services import pairing_secret
 from keycast.virtual_board.board import RESET_CODE, BluetoothAir, Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from message_plane import tuning

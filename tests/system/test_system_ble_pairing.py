@@ -6,8 +6,8 @@ import pytest
 
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
+from gateway_agent import pairing_secret
 from keycast.demo.house import BLE, COMPANY_ID, PN_ID
-from keycast.services import pairing_secret
 from keycast.virtual_board.board import RESET_CODE, BluetoothAir, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from tests.system.conftest import house_of

@@ -4,7 +4,7 @@ import base64
 import logging
 import sqlite3
 
-from keycast.services import pairing_secret
+from gateway_agent import pairing_secret
 from tests.system.conftest import house_of
 from tests.system.test_system_pairing import address_of, new_board, secret_of
 from tests.system.watching import join, keyed, until

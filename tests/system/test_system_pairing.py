@@ -10,11 +10,11 @@ from cpns import messages, numbers
 from cpns.errors import NotAllowed
 from device_agent import discovery, provisioning, unpaired
 from device_agent.key_store import KeyStore
+from gateway_agent import pairing_secret
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from keycast.demo.house import GATEWAY_ID, PN_ID
-from keycast.services import pairing_secret
 from keycast.virtual_board.board import Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers, own_port
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource

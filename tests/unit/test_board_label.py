@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from gateway_agent import pairing_secret
 from keycast.board import label
 from keycast.board.faults import ProvisioningFault
-from keycast.services import pairing_secret
 
 SECRET = "ABCDEFGHIJKLMNOP"
 

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from typer.testing import CliRunner
 
+from gateway_agent import pairing_secret
 from keycast.doctor import bundle
 from keycast.doctor.redaction import SECRET, Redaction, is_secret
 from keycast.doctor.surroundings import Surroundings, look_around
 from keycast.program import program
-from keycast.services import pairing_secret
 from tests.unit.home_world import Home, configured
 
 KEY = bytes.fromhex("4f9d3c0b1a8e7766554433221100ffee")

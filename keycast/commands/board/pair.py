@@ -28,8 +28,8 @@ def command(
     this command runs. Example: keycast board pair lamp.porch ABCD-EFGH-IJKL-MNOP
     """
     from cpns.fingerprint import fingerprint
+    from gateway_agent import pairing_secret
     from gateway_agent.core.pairing_window import OPEN_S
-    from keycast.services import pairing_secret
 
     point_out(pne, (board["pne_id"] for board in ask(config, None, "board.list")))
     shown = secret or typer.prompt("The 16 characters that the board shows", err=True)

@@ -19,10 +19,7 @@ def octets(text: str) -> bytes:
 
     Raises NotAllowed for other text; the sentence does not repeat it.
     """
-    typed = text.strip().upper()
-    if typed.startswith(QR_HEAD):
-        typed = typed.rpartition(":")[2]
-    letters = "".join(typed.split()).replace("-", "")
+    letters = characters(text)
     try:
         secret = base64.b32decode(letters)
     except binascii.Error:
@@ -30,6 +27,14 @@ def octets(text: str) -> bytes:
     if len(letters) != CHARACTERS or len(secret) != OCTETS:
         raise NotAllowed("a pairing secret is 16 characters of A-Z and 2-7")
     return secret
+
+
+def characters(text: str) -> str:
+    """Return the characters of the secret in `text`, which may not be one, without what only people and codes need."""
+    typed = text.strip().upper()
+    if typed.startswith(QR_HEAD):
+        typed = typed.rpartition(":")[2]
+    return "".join(typed.split()).replace("-", "")
 
 
 def in_fours(characters: str) -> str:
