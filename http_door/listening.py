@@ -5,7 +5,7 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -19,6 +19,7 @@ class HttpListening(BaseModel):
     """The settings of an HTTP server: the addresses at which it listens, its TLS files, and its limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    plain_only_on_loopback: ClassVar[bool] = True
 
     listen: list[str] = Field(["127.0.0.1"], min_length=1, description="IP addresses to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="TCP port, 0 = any free one")
@@ -27,7 +28,7 @@ class HttpListening(BaseModel):
     limits: Limits = Field(Limits(), description="how many connections, and for how long")
 
     @model_validator(mode="after")
-    def _plain_only_on_loopback(self) -> Self:
+    def _examine(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
         for host in self.listen:
@@ -35,7 +36,7 @@ class HttpListening(BaseModel):
                 address = ipaddress.ip_address(host)
             except ValueError:
                 raise ValueError(f"listen takes IP addresses, not {host!r}") from None
-            if self.tls_certificate is None and not address.is_loopback:
+            if self.plain_only_on_loopback and self.tls_certificate is None and not address.is_loopback:
                 raise ValueError("without TLS only loopback addresses can be listened on: set tls_certificate, tls_key")
         return self
 

@@ -23,6 +23,7 @@ WORDS = {
     "radios": ("keycast.commands.radios", "Show the Bluetooth adapters, the sender of adverts, and what is wrong."),
     "doctor": ("keycast.commands.doctor", "Examine a gateway and its machine, and say what to do."),
     "status": ("keycast.commands.status", "Show what a running gateway sees and does."),
+    "web": ("keycast.commands.web", "Let people into the page of a gateway: password, link."),
     "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
     "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),
     "cms": ("keycast.commands.cms", "Run a configuration management server (CMS): user profiles."),

@@ -63,6 +63,12 @@ class Subscription(AsyncIterator[Stamped]):
         self._waiting.append(stamped)
         self._wake_up()
 
+    def take(self) -> list[Stamped]:
+        """Return all that waits, without waiting for more."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
     def close(self) -> None:
         """End the subscription; the reader still gets what waits for it."""
         self._closed = True

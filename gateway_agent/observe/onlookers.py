@@ -16,7 +16,9 @@ from gateway_agent.control import Command
 from gateway_agent.errors import GatewayError
 from gateway_agent.observe.sight import Sight
 
-ONLOOKERS: dict[str, str] = {}
+ONLOOKERS: dict[str, str] = {
+    "web": "gateway_agent.web.onlooker",
+}
 """Name of the section -> module."""
 
 
