@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane http_door gateway_agent key_serv
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test dist manifest lock clean
+.PHONY: help demo test check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test home-assistant dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,6 +52,9 @@ vm-test: vm ## run the portable tests in another MicroPython (VM=sid/amd64, or V
 
 vm: .venv/complete ## find or fetch the MicroPython VM
 	@$(BIN)/python -m keycast.micropython_vm
+
+home-assistant: vm ## test the gateway with Home Assistant itself, which is installed in .cache (Python 3.13, 820 MB)
+	@KEYCAST_HOME_ASSISTANT=$$(tools/make_home_assistant.sh) $(BIN)/python -m pytest -q -rs tests/home_assistant $(ARGS)
 
 dist: .venv/complete ## build the sdist and the wheel in dist/
 	@tools/make_dist.sh
