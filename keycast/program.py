@@ -24,6 +24,7 @@ WORDS = {
     "doctor": ("keycast.commands.doctor", "Examine a gateway and its machine, and say what to do."),
     "status": ("keycast.commands.status", "Show what a running gateway sees and does."),
     "web": ("keycast.commands.web", "Let people into the page of a gateway: password, link."),
+    "log": ("keycast.commands.log", "Show and follow the log of what runs, and set its level for each area."),
     "kms": ("keycast.commands.kms", "Run a key management server (KMS), its users and tokens."),
     "gms": ("keycast.commands.gms", "Run a group management server (GMS): groups, members, group master keys."),
     "cms": ("keycast.commands.cms", "Run a configuration management server (CMS): user profiles."),

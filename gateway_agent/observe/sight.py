@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command, asked_by
 from gateway_agent.observe.event_stream import EventStream
 from gateway_agent.observe.health import HealthView
+from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.snapshot import Snapshot
 
 
@@ -25,7 +26,8 @@ class Sight:
     """What page, MQTT and metrics see of a gateway. Nothing in it is secret but what `command` may be told.
 
     `config_path`: the file of `config`, None if it has none; `state_dir`: the private folder of the gateway. `snapshot`
-    and `health` return the state of this moment; the first raises StoreFailed. `counters` counts incidents by name.
+    and `health` return the state of this moment; the first raises StoreFailed. `counters` counts incidents by name;
+    `log_lines` keeps the newest lines of the log.
     """
 
     config: GatewayConfig
@@ -36,6 +38,7 @@ class Sight:
     set_alarm: SetAlarm
     counters: Mapping[str, int]
     commands: Mapping[str, Command]
+    log_lines: LogLines = field(default_factory=LogLines)
 
     @property
     def state_dir(self) -> Path:

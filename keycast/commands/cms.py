@@ -10,7 +10,7 @@ import typer
 
 from keycast.copies.commands import add_copies
 from keycast.terminal.json_option import Answering
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, sentences, state_option
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def run(
         Path | None, typer.Option(readable=False, help="PEM file; without it: plain HTTP, on loopback only.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
+    log: LogOption = None,
 ) -> None:
     """Run the CMS until it is interrupted.
 
@@ -52,7 +53,7 @@ def run(
     from keycast.copies import server_copies
     from keycast.services.server_config import server_config
 
-    begin_log()
+    begin_log(log)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         config = server_config(
             CmsConfig,

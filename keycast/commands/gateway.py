@@ -13,10 +13,11 @@ from rich.text import Text
 
 from keycast.broker.client_files import wrong_folder
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 if TYPE_CHECKING:
+    from gateway_agent.observe.log_lines import LogLines
     from gateway_agent.radios.medium import Radio
     from keycast.services.gateway_trial import BrokerHere
 
@@ -169,24 +170,25 @@ def _show_settings(sections: list[dict[str, Any]]) -> None:
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log also what is tried again.")] = False,
+    log: LogOption = None,
 ) -> None:
     """Run the gateway until it is interrupted.
 
     Example: keycast gateway run -c keycast.toml
     """
-    begin_log(verbose)
+    lines = begin_log(log, verbose)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, lines))
 
 
-async def _run(path: Path) -> None:
+async def _run(path: Path, lines: "LogLines") -> None:
     from gateway_agent.config.load import load
     from gateway_agent.control import SOCKET_FILE, check_path
     from keycast.services.home import open_home
 
     config = load(path, _tell_unknown)
     check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
-    async with open_home(config, config_path=path) as home:
+    async with open_home(config, config_path=path, log_lines=lines) as home:
         await home.start()
         app = home.app
         networks = ", ".join(app.networks()) or "no network: keys go by unicast"

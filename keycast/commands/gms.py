@@ -12,7 +12,7 @@ import typer
 from keycast.copies.commands import add_copies
 from keycast.terminal.dates import moment
 from keycast.terminal.json_option import Answering
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, console, refuse, sentences, state_option
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run(
         Path | None, typer.Option(readable=False, help="PEM file; without it: plain HTTP, on loopback only.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(readable=False, help="PEM file of mode 0600.")] = None,
+    log: LogOption = None,
 ) -> None:
     """Run the GMS until it is interrupted.
 
@@ -74,7 +75,7 @@ def run(
     from keycast.services.service_ids import require_uri
     from private_store import files
 
-    begin_log()
+    begin_log(log)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         require_uri(gms_uri)
         token = files.read(kms_token_file).decode("ascii", "replace").strip()

@@ -12,7 +12,7 @@ import typer
 from keycast.copies.commands import add_copies
 from keycast.terminal.dates import local
 from keycast.terminal.json_option import Answering
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, console, remark, sentences, state_option
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def run(
     tls_key: Annotated[
         Path | None, typer.Option(readable=False, help="PEM file of mode 0600; default: the one that `init` made.")
     ] = None,
+    log: LogOption = None,
 ) -> None:
     """Run the KMS until it is interrupted. Without TLS files it speaks plain HTTP, on loopback only.
 
@@ -97,7 +98,7 @@ def run(
     """
     from keycast.copies import server_copies
 
-    begin_log()
+    begin_log(log)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
         with server_copies.state_of(server_copies.KMS, state, config.database_url):

@@ -22,7 +22,7 @@ from keycast.terminal import completion
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption, BrokerPasswordOption
 from keycast.terminal.dates import local
 from keycast.terminal.elsewhere import Elsewhere, require_here
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -39,6 +39,7 @@ from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:
     from gateway_agent.control import ControlSocket
+    from gateway_agent.observe.log_lines import LogLines
     from key_servers.cpns_server.app import CpnsServer
     from key_servers.cpns_server.config import ServerConfig
     from key_servers.cpns_server.values import BrokerStatus
@@ -80,6 +81,7 @@ def run(
     ] = None,
     broker: BrokerOption = None,
     broker_files: BrokerFilesOption = None,
+    log: LogOption = None,
 ) -> None:
     """Run the Server until it is interrupted.
 
@@ -90,7 +92,7 @@ def run(
     """
     from keycast.services.rest_listening import rest_listening
 
-    begin_log()
+    lines = begin_log(log)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         from key_servers.cpns_server.config import ServerConfig
         from keycast.services.server_config import checked
@@ -98,7 +100,7 @@ def run(
         mqtt = _mqtt(broker or [], broker_files, broker_password)
         listen = listen or ([] if broker else ["0.0.0.0"])
         settings = checked(ServerConfig, id=server, listen=listen, port=port, mqtt=mqtt)
-        asyncio.run(_run(state, settings, rest_listening(rest, rest_files, state)))
+        asyncio.run(_run(state, settings, rest_listening(rest, rest_files, state), lines))
 
 
 def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "MqttSection":
@@ -122,11 +124,12 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
     return checked(MqttSection, brokers=brokers, password_file=password, **paths)
 
 
-async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") -> None:
+async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", lines: "LogLines") -> None:
     from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
     from key_servers.cpns_server import garbage
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
+    from keycast.services.log_commands import log_commands
     from keycast.services.server_steering import server_commands
 
     async def back_up(path: str) -> str:
@@ -138,12 +141,15 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None") 
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings, database_url=os.environ.get(DATABASE_VARIABLE))
         garbage.search_rarely()
-        control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up))
+        control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up) | log_commands(lines))
         await _serve(server, control, settings, rest)
 
 
 async def _serve(
-    server: "CpnsServer", control: "ControlSocket", settings: "ServerConfig", rest: "Listening | None"
+    server: "CpnsServer",
+    control: "ControlSocket",
+    settings: "ServerConfig",
+    rest: "Listening | None",
 ) -> None:
     from keycast.commands.gateway import interrupted
     from keycast.services.rest_listening import rest_open

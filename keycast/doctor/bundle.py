@@ -21,7 +21,7 @@ from gateway_agent.errors import GatewayError
 from keycast.doctor.examination import Checked, worst
 from keycast.doctor.redaction import Redaction
 from keycast.doctor.surroundings import ANSWERS_WITHIN_S, Surroundings
-from keycast.terminal.dates import dated
+from keycast.terminal.dates import dated, iso
 from private_store import files
 
 LOG_LINES = 2000
@@ -104,7 +104,9 @@ def _log_of(here: Surroundings) -> str:
     if here.pid and here.state is not None:
         try:
             lines = ask(here.state, "log.recent", "keycast gateway run", ANSWERS_WITHIN_S, count=LOG_LINES)
-            return "\n".join(str(each) for each in lines)
+            return "\n".join(
+                f"{iso(each['at'])} {each['level']} {each['area']}: {each['code']} {each['text']}" for each in lines
+            )
         except (GatewayError, TimeoutError, OSError, ValueError):
             pass  # of another release, or standing still: the journal may have its log
     journalctl = shutil.which("journalctl")

@@ -21,6 +21,7 @@ from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command
 from gateway_agent.core.ports import Uplink
 from gateway_agent.observe.config_watch import ConfigWatch
+from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.onlookers import Onlooker, open_onlookers, require_packages
 from gateway_agent.observe.sight import Sight
 from gateway_agent.observe.snapshot import Snapshot
@@ -30,6 +31,7 @@ from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.gateways_in_process import InProcessGateways, Receiver
 from keycast.copies import state_copies
+from keycast.services.log_commands import log_commands
 from keycast.services.server_config import checked
 from keycast.services.steering import commands, server_facts
 from private_store import contents, folders
@@ -48,12 +50,14 @@ class Home:
     val_client: "ValClientApp | None"
     config_path: Path | None = None
     onlookers: list[Onlooker] = field(default_factory=list)
+    log_lines: LogLines = field(default_factory=LogLines)
 
     async def start(self) -> None:
         """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it, or show it."""
         snapshot = self.app.observer(partial(server_facts, self.server)).snapshot
         known = commands(self.app, self.server, snapshot)
         known["gateway.backup"] = self.back_up
+        known |= log_commands(self.log_lines)
         if self.val_client is not None:
             known["seal.boards"] = self.val_client.boards.status
         self.onlookers = self._open_onlookers(known, snapshot)
@@ -83,6 +87,7 @@ class Home:
             health=app.health.view,
             set_alarm=set_alarm,
             counters=app.counters,
+            log_lines=self.log_lines,
             commands=known,
         )
         opened = open_onlookers(self.config, sight)
@@ -112,13 +117,15 @@ async def open_home(
     on_the_way: Callable[[Receiver], Receiver] = straight,
     kind: type[GatewayApp] = GatewayApp,
     config_path: Path | None = None,
+    log_lines: LogLines | None = None,
 ) -> AsyncIterator[Home]:
     """Open everything that `config` names, with its files and ports, and close it at the end of the context.
 
     The caller starts it by `Home.start`. An embedded CPNS Server is configured by `server_config` if that is given,
     else by `[groups]`. `on_the_way` gets the PN GW's receiver and returns the one to which the embedded Server sends; a
     test loses or delays messages by it. `kind` is the class of the PN GW. `config_path` is the file of `config`, which
-    is watched then. Raise the errors of the parts, whose sentences say why the home cannot run.
+    is watched then; `log_lines` keeps the log of this process. Raise the errors of the parts, whose sentences say why
+    the home cannot run.
     """
     state, gateway_id = config.gateway.state_dir, config.gateway.id
     counters: Counter[str] = Counter()
@@ -173,7 +180,7 @@ async def open_home(
         stack.push_async_callback(app.close)
         if server is not None and gateway_id not in {gateway.gateway_id for gateway in server.gateways()}:
             server.register_gateway(gateway_id, config.gateway.pn, is_open=True)
-        home = Home(config, app, server, val_client, config_path)
+        home = Home(config, app, server, val_client, config_path, log_lines=log_lines or LogLines())
         stack.push_async_callback(home.close_onlookers)
         yield home
 

@@ -1,66 +1,73 @@
-"""The log of a command that keeps running, such as `keycast gateway run`. It goes to standard error."""
+"""The log of a command that keeps running, such as `keycast gateway run`: to the journal, or to standard error."""
 
 import contextlib
 import logging
 import os
 import sys
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
+from gateway_agent.observe.log_lines import LogLines
+from keycast.terminal.journal import JournalHandler, is_journal
+from keycast.terminal.log_bound import BoundedLog
+from keycast.terminal.log_forms import JsonForm, PriorityForm, TextForm
 from keycast.terminal.options import answer
 from keycast.terminal.output import AnswerLost
 
-_DATES = "%Y-%m-%dT%H:%M:%S%z"
+_form: "LogForm | None" = None  # of the command that runs
 _TALKATIVE = ("bleak", "bumble", "dbus_fast")  # they log each advert and each packet
-_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
 
 
-def begin_log(verbose: bool = False) -> None:
-    """Begin to log, each line with its time; with `verbose` at level debug instead of info.
+class LogForm(StrEnum):
+    """The forms of the log."""
 
-    The libraries of Bluetooth log warnings at most. Under systemd a line begins with its priority (sd-daemon(3))
-    instead, and the journal adds the time.
+    JOURNAL = "journal"
+    JSON = "json"
+    TEXT = "text"
+
+
+LogOption = Annotated[
+    LogForm | None,
+    typer.Option("--log", help="Form of the log. Default: journal under systemd, else text.", show_default=False),
+]
+
+
+def begin_log(form: LogForm | None = None, verbose: bool = False) -> LogLines:
+    """Begin to log in `form`; with `verbose` at level debug instead of info. Return what keeps the newest lines.
+
+    The libraries of Bluetooth log warnings at most.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter())
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    global _form
+    _form = form
+    lines = LogLines()
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level, handlers=[BoundedLog([_handler(form), lines])])
     for library in map(logging.getLogger, _TALKATIVE):
         library.setLevel(max(logging.WARNING, library.level))  # what uses it may want to hear even less
+    return lines
 
 
 def ready(value: Any, sentence: str) -> None:
     """Print that a command which keeps running is ready: `sentence`, as a line of the log, or `value` with `--json`."""
     record = logging.LogRecord("keycast", logging.INFO, __file__, 0, sentence, None, None)
+    formatter = _formatter(_form, sys.stdout.isatty())
     with contextlib.suppress(AnswerLost):  # the service goes on if nobody reads its output
-        answer(value, lambda: typer.echo(_formatter().format(record)))
+        answer(value, lambda: typer.echo(formatter.format(record)))
 
 
-def _formatter() -> logging.Formatter:
-    if "JOURNAL_STREAM" in os.environ:
-        return _JournalFormatter("%(name)s: %(message)s")
-    return _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", _DATES)
+def _handler(form: LogForm | None) -> logging.Handler:
+    if form is LogForm.JOURNAL or (form is None and is_journal(sys.stderr)):
+        return JournalHandler()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(form, sys.stderr.isatty()))
+    return handler
 
 
-class _Formatter(logging.Formatter):
-    """A formatter that shows what does not print by its number, and indents further lines of a message.
-
-    A text of a peer in it may be made to look like a line of the log, or to move the terminal.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        if not record.message.isprintable():
-            record.message = "\n  ".join(map(_printable, record.message.split("\n")))
-        return super().formatMessage(record)
-
-
-class _JournalFormatter(_Formatter):
-    """A formatter that puts "<priority>" before each line, including those of a traceback."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+def _formatter(form: LogForm | None = None, is_terminal: bool = False) -> logging.Formatter:
+    if form is LogForm.JSON:
+        return JsonForm()
+    if form is LogForm.JOURNAL or (form is None and "JOURNAL_STREAM" in os.environ):
+        return PriorityForm()
+    return TextForm(is_coloured=is_terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")

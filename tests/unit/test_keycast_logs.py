@@ -1,5 +1,6 @@
 """The log of a command that keeps running: a time on each line, or its priority under systemd."""
 
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from keycast.terminal import logs
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogForm, begin_log, ready
 from message_plane.errors import PeerRefused
 
 OF_BLUETOOTH = [logging.getLogger(name) for name in ("bleak", "bumble", "dbus_fast")]
@@ -91,3 +92,23 @@ def test_a_text_of_a_peer_looks_like_no_line_and_moves_no_terminal(
 def test_the_reason_of_a_peer_that_refuses_prints() -> None:
     refused = PeerRefused("4.03", HOSTILE)
     assert str(refused).isprintable() and refused.reason.isprintable() and "all is well" in refused.reason
+
+
+def test_each_line_is_one_object_if_that_is_asked_for(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:12345")
+    root.handlers.clear()  # those of pytest
+    lines = begin_log(LogForm.JSON)
+    ready({"gateway": "gw"}, "gw serves home")
+    record = logging.LogRecord("gateway_agent.net", logging.WARNING, __file__, 0, "KC1102 %s", (HOSTILE,), None)
+    record.pne_id = "lamp"
+    root.handle(record)
+    said = capsys.readouterr()
+    assert json.loads(said.out)["text"] == "gw serves home"
+    (line,) = said.err.splitlines()
+    told = json.loads(line)
+    assert told.pop("at").endswith("+00:00") and told == {
+        "level": "warning", "area": "gateway_agent.net", "code": "KC1102", "text": HOSTILE, "pne_id": "lamp"
+    }  # fmt: skip
+    assert [each.code for each in lines.recent()] == ["KC1102"]
