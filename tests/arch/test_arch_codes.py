@@ -1,10 +1,10 @@
-"""Every warning and every error of the product has a code of its own."""
+"""Every warning and every error of the product has a code of its own, and each code has its paragraph in the docs."""
 
 import ast
 import re
 from collections import Counter
 
-from tests.arch.test_arch_imports import none_of, place, relative, trees
+from tests.arch.test_arch_imports import PROJECT, none_of, place, relative, trees
 
 ON_LINUX = (
     "gateway_agent/",
@@ -18,6 +18,7 @@ ON_LINUX = (
 ELSEWHERE = ("keycast/on_board/", "keycast/board/on_board/")  # no logging there
 LEVELS = {"warning", "error", "exception", "critical"}
 CODE = re.compile(r"KC\d{4}")
+HEADING = re.compile(r"^### (KC\d{4}(?:, KC\d{4})*)$", re.MULTILINE)
 
 
 def product():
@@ -66,3 +67,34 @@ def test_a_code_stands_at_one_place_of_the_source():
     times = Counter(code for code, _ in found)
     assert len(times) > 60  # else this reads the wrong files
     none_of(f"{where}: {code} is of another line, too" for code, where in found if times[code] > 1)
+
+
+def test_every_code_has_its_paragraph_and_every_paragraph_its_code():
+    page = (PROJECT / "docs" / "troubleshooting.md").read_text()
+    told = Counter(code for heading in HEADING.findall(page) for code in CODE.findall(heading))
+    here = dict(codes())
+    none_of(
+        [f"{here[code]}: docs/troubleshooting.md has no paragraph ### {code}" for code in here.keys() - told.keys()]
+        + [f"docs/troubleshooting.md: nothing says {code} any more" for code in told.keys() - here.keys()]
+        + [f"docs/troubleshooting.md: {code} has two paragraphs" for code, times in told.items() if times > 1]
+    )
+
+
+def test_a_paragraph_quotes_the_line_as_it_is():
+    none_of(lines_that_are_not_quoted())
+
+
+def lines_that_are_not_quoted():
+    parts = HEADING.split((PROJECT / "docs" / "troubleshooting.md").read_text())
+    told = {
+        code: " ".join(text.split())
+        for codes, text in zip(parts[1::2], parts[2::2], strict=True)
+        for code in CODE.findall(codes)
+    }
+    for path, tree in product():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"KC\d{4} ", node.value):
+                fixed = [part.strip(" ;:.,'\"") for part in re.split(r"%[a-z]", node.value[7:])]
+                for part in fixed:
+                    if len(part) > 12 and part not in told.get(node.value[:6], ""):
+                        yield f"{place(path, node)}: docs/troubleshooting.md lacks {part!r} below {node.value[:6]}"
