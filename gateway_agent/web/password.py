@@ -21,16 +21,21 @@ class PasswordUnusable(GatewayError):
     """A password is too short or too long, or its file cannot be used."""
 
 
+def require_usable(text: str) -> None:
+    """Raise PasswordUnusable if a password has less than 8 characters or more than 1024 octets."""
+    if len(text.strip()) < tuning.PASSWORD_MIN:
+        raise PasswordUnusable(f"The password has less than {tuning.PASSWORD_MIN} characters.", "Choose a longer one.")
+    if len(_octets(text)) > tuning.PASSWORD_MAX:
+        raise PasswordUnusable(f"The password has more than {tuning.PASSWORD_MAX} octets.", "Choose a shorter one.")
+
+
 def set_password(state_dir: Path, text: str) -> None:
     """Store what is needed to recognise the password `text`; whoever is logged in is logged out.
 
-    Raises PasswordUnusable if it has less than 8 characters or more than 1024 octets, or cannot be stored.
+    Raises PasswordUnusable as `require_usable` does, and if it cannot be stored.
     """
+    require_usable(text)
     octets = _octets(text)
-    if len(text.strip()) < tuning.PASSWORD_MIN:
-        raise PasswordUnusable(f"The password has less than {tuning.PASSWORD_MIN} characters.", "Choose a longer one.")
-    if len(octets) > tuning.PASSWORD_MAX:
-        raise PasswordUnusable(f"The password has more than {tuning.PASSWORD_MAX} octets.", "Choose a shorter one.")
     salt = secrets.token_bytes(_SALT_OCTETS)
     made = _scrypt(octets, salt, tuning.SCRYPT_N, tuning.SCRYPT_R, tuning.SCRYPT_P)
     stored = {"scheme": "scrypt", "n": tuning.SCRYPT_N, "r": tuning.SCRYPT_R, "p": tuning.SCRYPT_P}

@@ -81,6 +81,9 @@ def command(
             "--mqtt-password-file", metavar="FILE", readable=False, help="File with the password of that user."
         ),
     ] = None,
+    mqtt_plain: Annotated[
+        bool, typer.Option("--mqtt-plain", help="Send that password to another machine without TLS.")
+    ] = False,
     service: Annotated[
         str | None,
         typer.Option(metavar="HOW", help="Start it with this machine: user, system, show (the unit only) or no."),
@@ -127,6 +130,7 @@ def command(
             "mqtt_broker": mqtt,
             "mqtt_user": mqtt_user,
             "mqtt_password": _absolute(mqtt_password),
+            "mqtt_plain": mqtt_plain,
             "service": service,
         }
         person = asking.NobodyThere() if yes else asking.AtTerminal()

@@ -35,7 +35,8 @@ class Answers:
     `uplink` is one of HERE, UDP and MQTT; `host` and `port` count with UDP, `brokers` (URLs), `broker_files` (a folder
     with the files of a client) or `broker_user` and `broker_password` (a file) with MQTT. `page` is one of NO_PAGE,
     THIS_MACHINE and HOME_NETWORK; on the home network it has TLS if `page_certificate` and `page_key` name files.
-    `mqtt_broker` is the broker of Home Assistant, "" for none; `mqtt_password` and `mqtt_ca` are files, "" for none.
+    `mqtt_broker` is the broker of Home Assistant, "" for none; `mqtt_password` and `mqtt_ca` are files, "" for none;
+    with `mqtt_plain` the password goes to another machine without TLS.
     """
 
     gateway: str = "gw.home"
@@ -59,6 +60,7 @@ class Answers:
     mqtt_user: str = ""
     mqtt_password: str = ""
     mqtt_ca: str = ""
+    mqtt_plain: bool = False
 
 
 def settings_of(answers: Answers) -> Settings:
@@ -100,6 +102,7 @@ def answers_in(tree: Mapping[str, Any]) -> Answers:
         mqtt_user=mqtt.get("user", ""),
         mqtt_password=mqtt.get("password_file", ""),
         mqtt_ca=mqtt.get("ca", ""),
+        mqtt_plain=mqtt.get("plain", False),
     )
 
 
@@ -139,7 +142,8 @@ def _mqtt(answers: Answers) -> dict[str, Any] | None:
     if not answers.mqtt_broker:
         return None
     files = {"password_file": answers.mqtt_password, "ca": answers.mqtt_ca}
-    return {"broker": answers.mqtt_broker} | _if_said(user=answers.mqtt_user, **files)
+    plain = {"plain": True} if answers.mqtt_plain else {}
+    return {"broker": answers.mqtt_broker} | _if_said(user=answers.mqtt_user, **files) | plain
 
 
 def _if_said(**texts: str) -> dict[str, str]:

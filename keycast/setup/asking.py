@@ -82,8 +82,8 @@ class AtTerminal:
             self.say("The two are not the same.")
 
     def sure(self, question: str, default: bool) -> bool:
-        """Ask for y or n."""
-        return bool(questionary.confirm(question, default=default).unsafe_ask())
+        """Ask for y or n, and wait for Enter: it would be the answer to the next question otherwise."""
+        return bool(questionary.confirm(question, default=default, auto_enter=False).unsafe_ask())
 
     def say(self, sentence: str) -> None:
         """Print the sentence."""

@@ -1,13 +1,13 @@
 """What comes with the answers beside the file: passwords, the trust in a CPNS Server, a service, a trial of it all."""
 
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 from cpns.errors import CpnsError
 from gateway_agent.app import own_keys
 from gateway_agent.config.load import load, of_text
 from gateway_agent.errors import GatewayError
+from gateway_agent.web.password import set_password
 from key_servers.errors import ServerError
 from keycast.provisioning.end_to_end import server_credential
 from keycast.services import trusted_server, units
@@ -76,7 +76,7 @@ def carry_out(file: ConfigurationFile, text: str | None, said: Said) -> str:
         file.write(text)
     config = load(file.path)
     if said.page_password:
-        import_module("gateway_agent.web.password").set_password(config.gateway.state_dir, said.page_password)
+        set_password(config.gateway.state_dir, said.page_password)
     if said.answers.uplink == HERE:
         return ""
     if said.credential:

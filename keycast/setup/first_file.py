@@ -19,6 +19,7 @@ COMMENTS = {
     ("web", "listen"): "addresses of the web page",
     ("web", "plain"): "no TLS: who is on this network can read the password of the page",
     ("mqtt", "broker"): "that of Home Assistant",
+    ("mqtt", "plain"): "no TLS: who is on the network between can read the password",
 }
 """(section, key) -> what a new line of the file says beside its value."""
 

@@ -12,6 +12,7 @@ from cpns.errors import CpnsError, NotAllowed
 from gateway_agent.config.load import parse
 from gateway_agent.errors import ConfigError, NoBroadcastInterface
 from gateway_agent.net.interfaces import choose
+from gateway_agent.web import password
 from keycast.broker.client_files import wrong_folder
 from keycast.provisioning.end_to_end import server_credential
 from keycast.services import units
@@ -141,9 +142,7 @@ class Interview:
             if LOOPBACK in others:
                 others[LOOPBACK] = "virtual boards on this computer (lo)"
             only = [name for name in others if name != LOOPBACK] if present == (AUTO,) and not here.automatic else []
-            choices = [
-                Choice(AUTO, f"Ethernet and Wi-Fi of this machine, as they come and go ({found})", AUTO in present)
-            ]
+            choices = [Choice(AUTO, f"Ethernet and Wi-Fi, as they come and go ({found})", AUTO in present)]
             choices += [Choice(name, title, name in present or name in only) for name, title in others.items()]
             none = "" if not present else "mark one: without a network no board is reached by Wi-Fi"
             question = "On which networks are the boards?"
@@ -277,9 +276,23 @@ class Interview:
             self._text(said, "page_port", "")
         if page == HOME_NETWORK:
             self._certificate(said)
-        said.page_password = self._given.get("page_password") or self._asking.secret(
-            "A password for the page (empty: none yet, or that of before)", twice=True
-        )
+        self._page_password(said)
+
+    def _page_password(self, said: Said) -> None:
+        """Ask for the password until it is none or can be used. Raises GatewayError for an option that cannot."""
+        if "page_password" in self._given:
+            said.page_password = self._given["page_password"]
+            password.require_usable(said.page_password)
+            return
+        while True:
+            question = "A password for the page (empty: none yet, or that of before)"
+            said.page_password = self._asking.secret(question, twice=True)
+            try:
+                if said.page_password:
+                    password.require_usable(said.page_password)
+                return
+            except password.PasswordUnusable as wrong:
+                self._asking.say(str(wrong))
 
     def _certificate(self, said: Said) -> None:
         def problem(text: str) -> str:
@@ -325,9 +338,11 @@ class Interview:
                 broker = ""
             said.answers = replace(said.answers, mqtt_broker=broker)
             if not broker:
-                said.answers = replace(said.answers, mqtt_user="", mqtt_password="", mqtt_ca="")
+                said.answers = replace(said.answers, mqtt_user="", mqtt_password="", mqtt_ca="", mqtt_plain=False)
                 return
             self._user(said)
+            if not self._may_be_read(said):
+                continue
             trouble = self._trials.home_assistant(said.answers, said.mqtt_password)
             choice = self._after(trouble, may_go=True) if trouble else _KEEP
             if choice == _KEEP:
@@ -344,6 +359,24 @@ class Interview:
         elif said.answers.mqtt_user:
             before = "that of before" if said.answers.mqtt_password else "none"
             said.mqtt_password = self._asking.secret(f"Password of {said.answers.mqtt_user} (empty: {before})")
+
+    def _may_be_read(self, said: Said) -> bool:
+        """Return False if a password would go to another machine without TLS, and the person does not want that.
+
+        Raises NotAllowed if nobody is there to want it, and no option says so.
+        """
+        broker = broker_of(said.answers.mqtt_broker)
+        if broker.tls or broker.is_local or not (said.mqtt_password or said.answers.mqtt_password):
+            said.answers = replace(said.answers, mqtt_plain=False)
+            return True
+        question = "Without TLS (mqtts://) who is on the network between can read that password. Send it all the same?"
+        is_plain = self._given.get("mqtt_plain") or self._asking.sure(question, said.answers.mqtt_plain)
+        said.answers = replace(said.answers, mqtt_plain=bool(is_plain))
+        if not is_plain and "mqtt_broker" in self._given:
+            raise NotAllowed(
+                f"{broker} is not encrypted, and the password could be read: write mqtts://, or --mqtt-plain"
+            )
+        return bool(is_plain)
 
     def _after(self, problem: str, *, may_go: bool) -> str:
         """Tell what is wrong with a broker; return what the person wants to do about it."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gateway_agent.web import password
 from keycast.program import program
 from keycast.services import units
 from keycast.setup import asking, becoming_a_service, configuration_file, consequences, this_machine
@@ -242,3 +243,28 @@ def test_a_service_of_the_system_is_root_s(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(becoming_a_service.shutil, "which", lambda _: "/bin/systemctl")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert [*becoming_a_service.hindrances()] == [units.SYSTEM]
+
+
+def test_passwords_are_in_private_files_beside_the_configuration_and_in_no_answer(file: Path) -> None:
+    secret = file.with_name("secret")
+    secret.write_text("correct horse\n")
+    words = (*QUIET, "--web", "this-machine", "--web-password-file", str(secret), "--mqtt", "mqtt://127.0.0.1")
+    code, printed, complaint = setup(str(file), *words, "--mqtt-user", "ha", "--mqtt-password-file", str(secret))
+    assert code == 0 and "correct horse" not in printed + complaint + file.read_text()
+    assert "http://127.0.0.1:8686/" in printed
+    stored = file.with_name("keycast-state") / "web.password"
+    assert stored.stat().st_mode & 0o777 == 0o600 and password.fits(stored.parent, "correct horse")
+    tree = tomllib.loads(file.read_text())
+    assert tree["mqtt"] == {"broker": "mqtt://127.0.0.1", "user": "ha", "password_file": str(secret)}
+    assert tree["web"] == {"listen": ["127.0.0.1"], "port": 8686}
+
+
+def test_a_password_that_is_typed_gets_a_file_of_its_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"Home Assistant see": True, "Which user": "ha", "Password of ha": "correct horse"}
+    monkeypatch.setattr(asking, "AtTerminal", lambda: Person(answers | {"What now": "Keep"}))
+    monkeypatch.setattr("keycast.commands.setup._is_at_terminal", lambda: True)
+    code, printed, _ = setup(str(file))
+    beside = file.with_name("keycast.mqtt")
+    assert code == 0 and beside.read_text() == "correct horse\n" and beside.stat().st_mode & 0o777 == 0o600
+    assert tomllib.loads(file.read_text())["mqtt"]["password_file"] == beside.name
+    assert "correct horse" not in printed

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cpns.errors import NotAllowed
+from gateway_agent.errors import GatewayError
 from gateway_agent.net.interfaces import Interface
 from keycast.setup.answers import AUTO, HERE, MQTT, NO_BLE, UDP, VIRTUAL_AIR, Answers
 from keycast.setup.asking import Choice, NobodyThere
@@ -197,6 +198,36 @@ def test_nobody_is_there_and_a_broker_is_away_is_told_and_kept() -> None:
     brokers, nobody = Brokers(["It is not there. Start it."]), NobodyThere()
     said = said_by(nobody, brokers=["mqtts://a"], broker_files="", brokers_here=brokers)
     assert said.answers.brokers == ("mqtts://a",) and nobody.said == ["It is not there. Start it."]
+
+
+def test_home_assistant_is_tried_and_what_is_wrong_is_said_before_the_person_goes_on_without() -> None:
+    brokers = Brokers(["It is not there. Start it."] * 2)
+    person = Person({"Home Assistant see": True, "Which user": "ha", "Password of ha": "xyz", "What now": "Without"})
+    said = said_by(person, brokers_here=brokers)
+    assert said.answers == Answers() and brokers.tried == [("mqtt://127.0.0.1", "xyz")]
+    said = said_by(Person(person.answers | {"What now": "Keep"}), brokers_here=brokers)
+    assert (said.answers.mqtt_broker, said.answers.mqtt_user, said.mqtt_password) == ("mqtt://127.0.0.1", "ha", "xyz")
+
+
+def test_a_password_goes_to_another_machine_without_tls_only_if_that_is_said(tmp_path: Path) -> None:
+    elsewhere: dict[str, Any] = {"mqtt_broker": "mqtt://10.0.0.2", "mqtt_user": "ha", "mqtt_password": str(tmp_path)}
+    with pytest.raises(NotAllowed, match="--mqtt-plain"):
+        said_by(NobodyThere(), **elsewhere)
+    assert said_by(NobodyThere(), **elsewhere, mqtt_plain=True).answers.mqtt_plain
+    assert said_by(Person({"Send it all the same": True}), **elsewhere).answers.mqtt_plain
+    assert not said_by(NobodyThere(), **elsewhere | {"mqtt_broker": "mqtts://10.0.0.2"}).answers.mqtt_plain
+
+
+def test_a_password_of_the_page_that_is_too_short_is_asked_for_again() -> None:
+    class Typing(Person):
+        def secret(self, question: str, *, twice: bool = False) -> str:
+            assert twice
+            return "short" if not self.told else "long enough"
+
+    person = Typing({"web page": "this machine"})
+    assert said_by(person).page_password == "long enough" and "less than 8" in person.told[0]
+    with pytest.raises(GatewayError, match="less than 8"):
+        said_by(NobodyThere(), page="this-machine", page_password="short")
 
 
 def test_an_interruption_passes_through() -> None:
