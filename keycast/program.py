@@ -21,6 +21,7 @@ WORDS = {
     "board": ("keycast.commands.board", "Provision, pair, list and retire boards."),
     "bench": ("keycast.commands.bench", "Check a real board at the desk: what only hardware shows."),
     "radios": ("keycast.commands.radios", "Show the Bluetooth adapters, the sender of adverts, and what is wrong."),
+    "backup": ("keycast.commands.backup", "Look at a backup, and make the keys of who may open one."),
     "doctor": ("keycast.commands.doctor", "Examine a gateway and its machine, and say what to do."),
     "status": ("keycast.commands.status", "Show what a running gateway sees and does."),
     "web": ("keycast.commands.web", "Let people into the page of a gateway: password, link."),

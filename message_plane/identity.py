@@ -164,13 +164,18 @@ class BroadcastSigningKey:
     @classmethod
     def load(cls, path: str | Path, *others: HasPublicX) -> BroadcastSigningKey:
         """Return the signing key in `path`. Raises IdentityError, also if it equals a key of `others` (SEC-17)."""
-        fields = _read(_octets_in(Path(path)), SIGNING_FORMAT, str(path))
-        epoch = fields.get("epoch")
-        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
-            raise _damaged(str(path))
-        signing = cls(_key_from(fields, str(path)), epoch)
+        signing = cls.from_octets(_octets_in(Path(path)), str(path))
         require_distinct(signing, *others)
         return signing
+
+    @classmethod
+    def from_octets(cls, octets: bytes, place: str) -> BroadcastSigningKey:
+        """Return the signing key in the octets of its file. Raises IdentityError, which names `place`, if damaged."""
+        fields = _read(octets, SIGNING_FORMAT, place)
+        epoch = fields.get("epoch")
+        if not isinstance(epoch, int) or isinstance(epoch, bool) or epoch < 1:
+            raise _damaged(place)
+        return cls(_key_from(fields, place), epoch)
 
 
 def require_distinct(*keys: HasPublicX) -> None:

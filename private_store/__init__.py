@@ -8,7 +8,10 @@
 | `sqlite_file` | one SQLite file: private, synced, migrated, with deleted rows overwritten |
 | `migrations` | the numbered SQL scripts of a package |
 | `folder_lock` | one process at a time works on a folder |
-| `archive` | a backup: one private file that holds several |
+| `sealed` | a file that only a passphrase or a private key opens, with a head that everybody can read |
+| `backup_keys` | the key pair for whom a file is sealed |
+| `archive` | a backup: one sealed file that holds several |
+| `last_backup` | a note in a state folder of the last backup that was made of it |
 | `restoring` | a whole state put in place of another one, also when that is interrupted and repeated |
 | `plain_file` | a file that a person named and that holds no secret |
 

@@ -100,6 +100,12 @@ class PersonalNetworkTable:
         """Set the epoch of the broadcast signing key in use."""
         self._db.execute("UPDATE pn SET signing_epoch = ?", epoch)
 
+    def forget_signing_keys(self) -> None:
+        """Begin with signing epoch 1 again, as the gateway gets a new identity: every PNE must be paired again."""
+        self._db.execute("UPDATE pn SET signing_epoch = 1")
+        self._db.execute("UPDATE pne SET signing_epoch = 1")
+        self._db.execute("DELETE FROM roll_over")
+
     def pne(self, pne_id: str) -> Pne | None:
         """Return one PNE, present or retired, None if there is none."""
         row = self._db.row("SELECT * FROM pne WHERE pne_id = ?", pne_id)

@@ -77,7 +77,7 @@ async def _run(config: Any) -> None:
         await interrupted()
 
 
-add_copies(app, "cms", _STATE, _STORED, "secret", DATABASE_VARIABLE)
+add_copies(app, "cms", _STATE, _STORED, "users and profiles", DATABASE_VARIABLE)
 
 
 @app.command("user")

@@ -12,6 +12,22 @@ import typer
 from rich.text import Text
 
 from keycast.broker.client_files import wrong_folder
+from keycast.terminal.backup_options import (
+    Into,
+    KeepDaily,
+    KeepWeekly,
+    KeyFile,
+    NewFile,
+    Older,
+    PassphraseFile,
+    RecipientFile,
+    WithIdentity,
+    lock_of,
+    made_json,
+    made_lines,
+    unlock_of,
+    where_to,
+)
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
 from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
@@ -287,30 +303,46 @@ def new_generation(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    path: NewFile = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    with_identity: WithIdentity = False,
+    passphrase_file: PassphraseFile = None,
+    recipient: RecipientFile = None,
+    into: Into = None,
+    keep_daily: KeepDaily = 7,
+    keep_weekly: KeepWeekly = 4,
 ) -> None:
-    """Write all of the gateway's state into one file, while it runs or not; keep the file as secret as the gateway.
+    """Write the gateway's state into one encrypted file, while it runs or not, and open that once to see it is whole.
 
-    It holds the gateway's keys, the credentials of its boards, the inventory, the embedded CPNS Server and what a VAL
-    client must not forget; no Group Key, no tree master, no session. Example: keycast gateway backup home.backup
+    It holds the inventory, the embedded CPNS Server and what a VAL client must not forget; with --with-identity also
+    the gateway's keys and the credentials of its boards; no Group Key, no tree master, no session.
+
+    Examples: keycast gateway backup home.backup --with-identity, keycast gateway backup --into backups --recipient
+    home.recipient
     """
     from gateway_agent.config.load import load
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
-    from keycast.copies import state_copies
+    from keycast.copies import making, state_copies
     from private_store import folders
+
+    def write(new: Path) -> None:
+        try:
+            with making.from_running(state, new) as within:
+                over_socket(state, "gateway.backup", path=str(within), lock=lock.text(), identity=with_identity)
+        except ControlUnavailable:
+            with state_copies.gateway_state(state):
+                images = state_copies.stopped_gateway(state)
+                state_copies.write_gateway_backup(loaded, new, images, lock, identity=with_identity)
 
     with sentences():
         loaded = load(config)
         state = loaded.gateway.state_dir
-        try:
-            over_socket(state, "gateway.backup", path=str(path.absolute()))
-        except ControlUnavailable:
-            folders.check(state)  # a backup makes nothing
-            with state_copies.gateway_state(state):
-                state_copies.write_gateway_backup(loaded, path, state_copies.stopped_gateway(state))
-    answer({"file": str(path)}, f"{path} is written. To put it back: keycast gateway restore {path}")
+        folders.check(state)  # a backup makes nothing
+        where = where_to(path, into, keep_daily, keep_weekly)
+        lock = lock_of(passphrase_file, recipient)
+        made = making.make("gateway", where, lock, write)
+    answer(made_json(made), *made_lines(made, "keycast gateway restore"))
 
 
 @app.command()
@@ -327,12 +359,21 @@ def restore(
         int, typer.Option(min=1, help="2 or more for a backup that was put back before, as docs/gateway.md says.")
     ] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
+    older: Older = False,
+    new_identity: Annotated[
+        bool,
+        typer.Option(
+            "--new-identity", help="For a backup without identity: let the next start make one. Pair each board again."
+        ),
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    key: KeyFile = None,
 ) -> None:
     """Put a backup in place of the gateway's state and begin anew: new generation, no session, no key (SEC-02).
 
     Stop the gateway first. Boards make new sessions by themselves. Every group waits for a new key from the CPNS
-    Server; an embedded Server holds its groups until a person has looked at their members. If the command is
-    interrupted, run it again.
+    Server; an embedded Server holds its groups until a person has looked at their members. A backup without identity
+    needs that of the state folder. If the command is interrupted, run it again.
 
     Example: keycast gateway restore home.backup
     """
@@ -345,16 +386,28 @@ def restore(
             if path is None:
                 done = state_copies.begin_anew_in_place(loaded, epochs)
             else:
-                done = state_copies.put_back_gateway(loaded, path, epochs)
+                unlock = unlock_of(path, passphrase_file, key)
+                done = state_copies.put_back_gateway(
+                    loaded, path, unlock, epochs=epochs, older=older, new_identity=new_identity
+                )
     # If the folder was put back by hand, only a person knows whether the Server's part of it is an older copy too.
     beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
-    older = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
+    by_hand = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
     answer(
-        {"generation": done.generation, "pne_ids": done.boards, "waiting_sg_ids": done.waiting, "held": done.held},
-        f"Generation {done.generation} begins; {len(done.boards)} boards will make new sessions; "
+        {
+            "generation": done.generation,
+            "pne_ids": done.boards,
+            "waiting_sg_ids": done.waiting,
+            "held": done.held,
+            "unpaired_pne_ids": done.unknown,
+            "removed_since": done.since.removed,
+        },
+        *done.since.sentences(),
+        f"Generation {done.generation} begins; {len(done.boards) - len(done.unknown)} boards will make new sessions; "
         f"{len(done.waiting)} groups wait for a new key.",
+        *(f"{pne} must be paired again, or retired: its credential is not there." for pne in done.unknown),
         *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
-        *older,
+        *by_hand,
     )
 
 

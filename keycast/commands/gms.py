@@ -103,7 +103,7 @@ async def _run(config: Any, provisioning: Any) -> None:
         await interrupted()
 
 
-add_copies(app, "gms", _STATE, _STORED, "secret: it holds the GMKs", DATABASE_VARIABLE)
+add_copies(app, "gms", _STATE, _STORED, "users, groups and GMKs", DATABASE_VARIABLE)
 
 
 @users.command("add")

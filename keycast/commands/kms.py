@@ -115,7 +115,14 @@ async def _run(config: "KmsConfig") -> None:
         await interrupted()
 
 
-add_copies(app, "kms", _STATE, _STORED, "as secret as the KMS", DATABASE_VARIABLE)
+add_copies(
+    app,
+    "kms",
+    _STATE,
+    _STORED,
+    "users, tokens' digests and certificates, with --with-identity also master secrets and TLS files",
+    DATABASE_VARIABLE,
+)
 
 
 @app.command()

@@ -19,6 +19,22 @@ from keycast.commands import broker, server_access
 from keycast.commands.group import BoardArgument, SgArgument
 from keycast.commands.status import show_brokers
 from keycast.terminal import completion
+from keycast.terminal.backup_options import (
+    Into,
+    KeepDaily,
+    KeepWeekly,
+    KeyFile,
+    NewFile,
+    Older,
+    PassphraseFile,
+    RecipientFile,
+    WithIdentity,
+    lock_of,
+    made_json,
+    made_lines,
+    unlock_of,
+    where_to,
+)
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption, BrokerPasswordOption
 from keycast.terminal.dates import local
 from keycast.terminal.elsewhere import Elsewhere, require_here
@@ -131,10 +147,12 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", 
     from keycast.copies import state_copies
     from keycast.services.log_commands import log_commands
     from keycast.services.server_steering import server_commands
+    from private_store.sealed import Lock
 
-    async def back_up(path: str) -> str:
+    async def back_up(path: str, lock: str, identity: bool = False) -> str:
         images = server.images()  # at one moment: nothing else runs until it is made
-        await asyncio.to_thread(state_copies.write_server_backup, settings.id, Path(path), images)
+        write = state_copies.write_server_backup
+        await asyncio.to_thread(write, settings.id, Path(path), images, Lock.of(lock), identity=identity)
         return path
 
     check_path(state / SOCKET_FILE)  # before anything is made
@@ -398,31 +416,44 @@ def move_pne(
 
 @app.command()
 def backup(
-    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="New file for the backup.")],
+    path: NewFile = None,
     state: StateFolder = _STATE,
+    with_identity: WithIdentity = False,
+    passphrase_file: PassphraseFile = None,
+    recipient: RecipientFile = None,
+    into: Into = None,
+    keep_daily: KeepDaily = 7,
+    keep_weekly: KeepWeekly = 4,
 ) -> None:
-    """Write all of a Server's state into one file, while it runs or not; keep the file secret.
+    """Write a Server's state into one encrypted file, while it runs or not, and open that once to see that it is whole.
 
-    It holds the Server's key, the credentials of its gateways and boards, groups and members; no Group Key, no session
-    and no Entity User Key. A Server embedded in a gateway is part of the gateway's backup: keycast gateway backup.
-    With KEYCAST_SERVER_DATABASE set, as for `run`, it is the backup of what is in PostgreSQL.
+    It holds groups and members; with --with-identity also the Server's key and the credentials of its gateways and
+    boards; no Group Key, no session and no Entity User Key. A Server embedded in a gateway is part of the gateway's
+    backup: keycast gateway backup. With KEYCAST_SERVER_DATABASE set, as for `run`, it is the backup of what is in
+    PostgreSQL.
 
-    Example: keycast server backup server.backup --state server-state
+    Example: keycast server backup server.backup --state server-state --with-identity
     """
     from gateway_agent.control import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
-    from keycast.copies import state_copies
+    from keycast.copies import making, state_copies
     from private_store import folders
 
-    with sentences():
+    def write(new: Path) -> None:
         try:
-            over_socket(state, "server.backup", path=str(path.absolute()))
+            with making.from_running(state, new) as within:
+                over_socket(state, "server.backup", path=str(within), lock=lock.text(), identity=with_identity)
         except ControlUnavailable:
-            folders.check(state)  # a backup makes nothing
             with state_copies.server_state(state):
                 server_id, images = state_copies.stopped_server(state, os.environ.get(DATABASE_VARIABLE))
-                state_copies.write_server_backup(server_id, path, images)
-    answer({"file": str(path)}, f"{path} is written. To put it back: keycast server restore {path} --state {state}")
+                state_copies.write_server_backup(server_id, new, images, lock, identity=with_identity)
+
+    with sentences():
+        folders.check(state)  # a backup makes nothing
+        where = where_to(path, into, keep_daily, keep_weekly)
+        lock = lock_of(passphrase_file, recipient)
+        made = making.make("server", where, lock, write)
+    answer(made_json(made), *made_lines(made, f"keycast server restore --state {shlex.quote(str(state))}"))
 
 
 @app.command()
@@ -438,16 +469,21 @@ def restore(
     epochs: Annotated[int, typer.Option(min=1, help="2 or more for a copy that was put back before.")] = 1,
     config: ConfigOption = DEFAULT_CONFIG,
     state: StateOption = None,
+    older: Older = False,
+    passphrase_file: PassphraseFile = None,
+    key: KeyFile = None,
 ) -> None:
     """Put a backup in place of the state of a stopped Server, or tell a running one that it runs on an older copy.
 
     No version is used twice, and groups wait for a person (SEC-03). Boards make new sessions; admit those with a key of
-    their own once more, with its file. An embedded Server comes back with its gateway: keycast gateway restore. With
-    KEYCAST_SERVER_DATABASE set, as for `run`, the backup goes into PostgreSQL, also one of a Server that had a folder.
+    their own once more, with its file. A backup without identity needs that of the folder. An embedded Server comes
+    back with its gateway: keycast gateway restore. With KEYCAST_SERVER_DATABASE set, as for `run`, the backup goes into
+    PostgreSQL, also one of a Server that had a folder.
 
     Example: keycast server restore server.backup --state server-state
     """
     folder = state
+    since: list[str] = []
     if path is None:
         held = ask(config, folder, "server.restore", epochs=epochs)
     else:
@@ -457,10 +493,13 @@ def restore(
         with sentences():
             require_here()
         with sentences(), state_copies.server_state(folder):
-            held = list(state_copies.put_back_server(folder, path, epochs, os.environ.get(DATABASE_VARIABLE)).held)
+            unlock = unlock_of(path, passphrase_file, key)
+            url = os.environ.get(DATABASE_VARIABLE)
+            done = state_copies.put_back_server(folder, path, unlock, epochs=epochs, url=url, older=older)
+        held, since = list(done.held), done.since.sentences()
     where = "" if folder is None else f" --state {shlex.quote(str(folder))}"
     lines = [f"{sg} is held. Look at its members, then: keycast server confirm-members {sg}{where}" for sg in held]
-    answer({"held": held}, *(lines or ["There is no Service Group that could be held."]))
+    answer({"held": held}, *since, *(lines or ["There is no Service Group that could be held."]))
 
 
 @app.command("confirm-members")

@@ -1,8 +1,9 @@
 """Backups of a KMS, GMS or CMS whose store is in SQLite, and restores from them.
 
-A backup is one file with the whole state: users, groups, GMKs and, of a KMS, its master secrets, which open and sign
-everything. A restored server goes on with higher numbers than it handed out since the backup. The person who restores
-is told what to look at, as the server cannot know what else changed. A store in PostgreSQL is copied by pg_dump.
+A backup is one encrypted file with users, groups, GMKs and, if wanted, the identity of a KMS: its master secrets, which
+open and sign everything, and its TLS files. A restored server goes on with higher numbers than it handed out since the
+backup. The person who restores is told what to look at, as the server cannot know what else changed. A store in
+PostgreSQL is copied by pg_dump.
 """
 
 import asyncio
@@ -20,9 +21,10 @@ from key_servers.kms.config import MASTER_SECRETS_FILE, TLS_CERTIFICATE_FILE, TL
 from key_servers.kms.config import STORE_FILE as KMS_STORE
 from key_servers.sql import Transaction, migrate
 from key_servers.sql.sqlite import SqliteDatabase
-from keycast.copies import backup_facts
+from keycast.copies import backup_facts, changes
+from keycast.copies.making import schemas
 from keycast.services.server_config import require_whole
-from private_store import archive, contents, files, folders, restoring
+from private_store import archive, contents, files, folders, restoring, sealed
 
 NUMBER_STEP = 1_000_000
 """Numbers that a restored server skips: more changes than are made between two backups."""
@@ -35,22 +37,28 @@ GoOn = Callable[[Transaction, list[tuple[Any, ...]], int], Awaitable[None]]
 class KeyServer:
     """One kind of server: its word, its store, what a person must do after a restore, and the files beside the store.
 
-    `known` is the query whose rows, from the store that is replaced, `go_on` gets. A backup must have the files
-    `needed`, and may have the files `perhaps`.
+    `rights` is a query of what users may do, one text a row. `known` is the query whose rows, from the store that is
+    replaced, `go_on` gets. The identity is the files `needed` and, if they are there, those `perhaps`.
     """
 
     kind: str
     store: str
     next_step: str
+    rights: str
     go_on: GoOn | None = None
     known: str = ""
     needed: tuple[str, ...] = ()
     perhaps: tuple[str, ...] = ()
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """The names of all files that may be part of the identity."""
+        return (*self.needed, *self.perhaps)
+
+    @property
     def owned(self) -> tuple[str, ...]:
         """The names in the state folder that a restore replaces."""
-        return (contents.NAME, self.store, *self.needed, *self.perhaps)
+        return (contents.NAME, self.store, *self.identity)
 
 
 @contextlib.contextmanager
@@ -65,39 +73,60 @@ def state_of(server: KeyServer, state: Path, database: str | None) -> Iterator[N
         yield
 
 
-def back_up(server: KeyServer, state: Path, path: Path, database: str | None) -> None:
+def back_up(
+    server: KeyServer, state: Path, path: Path, database: str | None, lock: sealed.Lock, *, identity: bool
+) -> None:
     """Write a backup as the new file `path`, while the server runs or not. Raise ServerError if that is impossible."""
     _require_sqlite(server, database)
     folders.check(state, FAULTS.unusable)  # a backup makes nothing
     require_whole(state)
     if server.needed:
         master_secrets.load(state / MASTER_SECRETS_FILE)  # its error says how master secrets are made
-    names = {*server.needed, *(name for name in server.perhaps if (state / name).exists())}
-    members = {name: files.read(state / name, FAULTS.unusable) for name in sorted(names)}
+    members = _identity_in(server, state) if identity else {}
     if (state / server.store).exists() or server.store in contents.made(state, FAULTS.unusable):
         members[server.store] = asyncio.run(_image(state / server.store))
     if not members:
         raise ServerError(f"There is no state of a {server.kind.upper()} in {state}.", "Name its folder with --state.")
-    archive.write(path, {"of": server.kind} | _identity(server, state) | backup_facts.made(), members, FAULTS.unusable)
+    about = {"of": server.kind} | _name_of(server, state)
+    if server.needed:
+        about["identity"] = "yes" if identity else "no"
+    about |= backup_facts.made() | {"schemas": schemas(members)}
+    archive.write(path, about, members, lock, FAULTS.unusable)
 
 
-def put_back(server: KeyServer, state: Path, path: Path, database: str | None) -> str:
-    """Put the backup `path` in place of the state of a server that is stopped; return the date it was made, ISO 8601.
+def put_back(
+    server: KeyServer, state: Path, path: Path, database: str | None, unlock: sealed.Unlock, *, older: bool = False
+) -> tuple[str, changes.DoneSince]:
+    """Put the backup `path` in place of the state of a server that is stopped.
 
-    Raise ServerError if it cannot be used; the state is then what it was.
+    Return the date it was made, ISO 8601, and what was done since then. `older`: also if anything was. A backup without
+    identity leaves that of the state folder. Raise OlderBackup, and ServerError if it cannot be used; the state is then
+    what it was.
     """
     _require_sqlite(server, database)
-    about, members = archive.read(path, FAULTS.unusable)
-    known = (server.store, *server.needed, *server.perhaps)
+    backup = archive.read(path, unlock, FAULTS.unusable)
+    about, members, changed = backup.about, backup.members, changes.NOTHING
+    known = (server.store, *server.identity)
     with restoring.taken(state, server.owned, FAULTS):
-        backup_facts.require(path, about, {"of": server.kind} | _identity(server, state), ServerError)
-        backup_facts.require_members(path, members, set(server.needed or known), known, ServerError)
+        backup_facts.require(path, about, {"of": server.kind} | _name_of(server, state), ServerError)
+        is_partial = about.get("identity") == "no"
+        wanted = set(server.needed or known) - (set(server.needed) if is_partial else set())
+        backup_facts.require_members(path, members, wanted, known, ServerError)
+        if is_partial:
+            if not all((state / name).exists() for name in server.needed):
+                raise ServerError(
+                    f"{path} has no identity, and {state} has none either.",
+                    "Put back a backup that was made --with-identity.",
+                )
+            members |= _identity_in(server, state)
         with restoring.putting_back(state, members, server.owned, FAULTS.unusable) as new:
             if server.needed:
                 master_secrets.load(new / MASTER_SECRETS_FILE)
             if server.store in members:
+                changed = asyncio.run(_changed(server, new, state))
+                changed.require(older, path, state)
                 asyncio.run(_go_on(server, new, state, NUMBER_STEP + backup_facts.since(about)))
-    return about.get("made", "")
+    return about.get("made", ""), changed
 
 
 def _require_sqlite(server: KeyServer, database: str | None) -> None:
@@ -111,13 +140,33 @@ def _require_sqlite(server: KeyServer, database: str | None) -> None:
         )
 
 
-def _identity(server: KeyServer, state: Path) -> dict[str, str]:
+def _name_of(server: KeyServer, state: Path) -> dict[str, str]:
     """Return the `id` of the state's owner as a fact of a backup: the name of a KMS; other servers have none."""
     if MASTER_SECRETS_FILE not in server.needed:
         return {}
     with contextlib.suppress(ServerError):
         return {"id": master_secrets.load(state / MASTER_SECRETS_FILE).kms_uri}
     return {}
+
+
+def _identity_in(server: KeyServer, state: Path) -> dict[str, bytes]:
+    names = {*server.needed, *(name for name in server.perhaps if (state / name).exists())}
+    return {name: files.read(state / name, FAULTS.unusable) for name in sorted(names)}
+
+
+async def _changed(server: KeyServer, new: Path, old: Path) -> changes.DoneSince:
+    """Return what was done in the state since the copy in `new`, nothing if the state is lost."""
+    if not (old / server.store).exists():
+        return changes.NOTHING
+    with contextlib.suppress(ServerError):
+        now = [row[0] for row in await _rows(old / server.store, server.rights)]
+        copy = SqliteDatabase(new / server.store)
+        try:
+            await migrate(copy, f"key_servers.{server.kind}.migrations")
+        finally:
+            await copy.close()
+        return changes.between([row[0] for row in await _rows(new / server.store, server.rights)], now)
+    return changes.NOTHING
 
 
 async def _image(path: Path) -> bytes:
@@ -171,6 +220,7 @@ KMS = KeyServer(
     "kms",
     KMS_STORE,
     "A user that was revoked since then may get keys again. Look: keycast kms show; revoke: keycast kms user revoke",
+    "SELECT 'user ' || user_uri FROM kms_users WHERE revoked_at IS NULL",
     _go_on_as_kms,
     known="SELECT user_uri, role, added_at, revoked_at FROM kms_users WHERE revoked_at IS NOT NULL",
     needed=(MASTER_SECRETS_FILE,),
@@ -181,12 +231,17 @@ GMS = KeyServer(
     GMS_STORE,
     "A user that was removed since then is on the lists again. Look: keycast gms group show; then make new keys: "
     "keycast gms key make",
+    "SELECT 'user ' || user_uri FROM gms_users UNION SELECT 'group ' || group_uri FROM gms_groups "
+    "UNION SELECT 'member ' || user_uri || ' of ' || group_uri FROM gms_members "
+    "UNION SELECT 'key ' || key_id FROM gms_keys WHERE state = 'live'",
 )
 CMS = KeyServer(
     "cms",
     CMS_STORE,
     "A user that was removed from a group since then has it in its profile again. Look: keycast cms show; remove: "
     "keycast cms remove",
+    "SELECT 'user ' || user_uri FROM cms_users UNION SELECT 'group ' || group_uri || ' of ' || user_uri "
+    "FROM cms_memberships",
     _go_on_as_cms,
     known="SELECT max(revision) FROM cms_users",
 )

@@ -34,7 +34,7 @@ from keycast.copies import state_copies
 from keycast.services.log_commands import log_commands
 from keycast.services.server_config import checked
 from keycast.services.steering import commands, server_facts
-from private_store import contents, folders
+from private_store import contents, folders, sealed
 
 if TYPE_CHECKING:
     from gateway_agent.val_client.app import ValClientApp
@@ -93,14 +93,19 @@ class Home:
         opened = open_onlookers(self.config, sight)
         return opened if self.config_path is None else [ConfigWatch(self.config_path, set_alarm), *opened]
 
-    async def back_up(self, path: str) -> str:
-        """Write all of this gateway's state as one backup, the new file `path`; returns it."""
+    async def back_up(self, path: str, lock: str, identity: bool = False) -> str:
+        """Write this gateway's state as one backup, the new file `path`; return it.
+
+        `lock` is the text of a `sealed.Lock`; `identity`: with the gateway's keys and the credentials of its boards.
+        """
+        locked = sealed.Lock.of(lock)
         images = self.app.images()  # at one moment: nothing else runs until it is made
         if self.server is not None:
             images |= {f"{SERVER_FOLDER}/{name}": octets for name, octets in self.server.images().items()}
         if self.val_client is not None:
             images |= {f"{SEAL_FOLDER}/{name}": octets for name, octets in self.val_client.images().items()}
-        await asyncio.to_thread(state_copies.write_gateway_backup, self.config, Path(path), images)
+        write = state_copies.write_gateway_backup
+        await asyncio.to_thread(write, self.config, Path(path), images, locked, identity=identity)
         return path
 
 

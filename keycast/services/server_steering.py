@@ -27,8 +27,8 @@ def commands_elsewhere() -> dict[str, Command]:
     return {command.name: _elsewhere for command in COMMANDS if command.embedded}
 
 
-def server_commands(server: CpnsServer, back_up: Callable[[str], Awaitable[str]]) -> dict[str, Command]:
-    """Return the commands of a CPNS Server on its own. `back_up(path)` writes a backup and returns its path."""
+def server_commands(server: CpnsServer, back_up: Callable[..., Awaitable[str]]) -> dict[str, Command]:
+    """Return the commands of a CPNS Server on its own. `back_up(path, lock, identity)` writes a backup."""
     desk = OperatorDesk(server, Operator(server, back_up=back_up))
     return {command.name: _given(desk, command) for command in COMMANDS}
 

@@ -1,12 +1,14 @@
 """What an operator does at the Server with boards of end-to-end groups, seen at the boards: restore and retire."""
 
 import asyncio
+import os
 
 import pytest
 
 from cpns import messages as m
 from cpns import numbers as n
 from keycast.copies import state_copies
+from private_store import sealed
 from tests.integration.end_to_end_attacker import TO_BOARD, HostileGateway
 from tests.integration.end_to_end_house import SG, open_house
 from tests.waiting import until
@@ -50,9 +52,10 @@ async def test_after_a_backup_was_put_back_boards_have_new_sessions_and_a_provis
 ):
     lamp, door = house.boards["lamp"], house.boards["door"]
     backup, server = tmp_path / "backup", house.server
-    state_copies.write_server_backup(server.config.id, backup, server.app.images())
+    lock = sealed.Lock({"kind": "of this test"}, os.urandom(32))
+    state_copies.write_server_backup(server.config.id, backup, server.app.images(), lock, identity=True)
     await server.stop()
-    put_back = await asyncio.to_thread(state_copies.put_back_server, server.folder, backup)
+    put_back = await asyncio.to_thread(state_copies.put_back_server, server.folder, backup, sealed.with_key_of(lock))
     assert put_back.held == (SG,)
     old = lamp.euks()[0]
     await server.start()

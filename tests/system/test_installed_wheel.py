@@ -236,7 +236,8 @@ def test_a_gateway_with_a_board(installed: Installed) -> None:
         installed.done("board", "provision", "lamp.porch", "-o", "porch.py", "--address", "127.0.0.1")
         assert json.loads(installed.done("board", "list", "--json"))["boards"][0]["pne_id"] == "lamp.porch"
     compile((installed.here / "porch.py").read_text(), "porch.py", "exec")
-    installed.done("gateway", "backup", "home.backup")
+    installed.done("backup", "new-key", "home.key")
+    installed.done("gateway", "backup", "home.backup", "--recipient", "home.recipient")
 
 
 @with_extras("gateway")

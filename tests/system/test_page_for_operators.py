@@ -149,6 +149,8 @@ async def test_a_server_in_postgresql(tmp_path: Path, reading: Reading) -> None:
                 await desk.follow(reading.next())
             await desk.end_services()
             assert not (tmp_path / "server-state" / "cpns_server.sqlite3").exists()
-            await desk.done("keycast server backup ~/without.backup --state ~/server-state")
-            told = await desk.done("keycast server restore ~/server.backup --state ~/server-state")
+            await desk.done(
+                "keycast server backup ~/without.backup --state ~/server-state --recipient ~/backups.recipient"
+            )
+            told = await desk.done("keycast server restore ~/server.backup --state ~/server-state --key ~/backups.key")
             assert "home/lights is held" in told

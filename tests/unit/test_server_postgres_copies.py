@@ -1,6 +1,7 @@
 """Backups of a CPNS Server in PostgreSQL, which are those of any other: from either store into either store."""
 
 import asyncio
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.errors import NotPossible, StoreInUse
 from keycast.copies import state_copies
 from message_plane import credentials
+from private_store import sealed
 from tests.unit.server_databases import emptied, postgres_url
 
 __all__ = ["postgres_url"]
 
 CONFIG = ServerConfig(listen=["127.0.0.1"], port=0)
 SG = "light"
+LOCK = sealed.Lock({"kind": "of this test"}, os.urandom(32))
+UNLOCK = sealed.with_key_of(LOCK)
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_a_backup_goes_into_postgresql_as_an_older_copy(url: str, tmp_path: Path
     credential = asyncio.run(fill(state, source))
     with state_copies.server_state(state):
         server_id, images = state_copies.stopped_server(state, source)
-        state_copies.write_server_backup(server_id, backup, images)
+        state_copies.write_server_backup(server_id, backup, images, LOCK, identity=True)
 
     async def go_on() -> int:
         server = await CpnsServer.open(state, CONFIG, database_url=url)
@@ -60,7 +64,7 @@ def test_a_backup_goes_into_postgresql_as_an_older_copy(url: str, tmp_path: Path
 
     issued = asyncio.run(go_on())
     with state_copies.server_state(state):
-        assert state_copies.put_back_server(state, backup, url=url).held == (SG,)
+        assert state_copies.put_back_server(state, backup, UNLOCK, url=url, older=True).held == (SG,)
 
     async def look() -> None:
         server = await CpnsServer.open(state, CONFIG, database_url=url)
@@ -82,8 +86,8 @@ async def test_nothing_is_put_back_under_a_process_that_lives(url: str, tmp_path
         state_copies.stopped_server(state, url)
     await fill(state, url)
     server_id, images = state_copies.stopped_server(state, url)
-    state_copies.write_server_backup(server_id, backup, images)
+    state_copies.write_server_backup(server_id, backup, images, LOCK, identity=True)
     with closing(PostgresServerDatabase(url)) as database, database.transaction():
         database.write("INSERT INTO server_process VALUES ('another', 9000000000000)")
     with pytest.raises(StoreInUse, match="Stop all of them"):
-        await asyncio.to_thread(state_copies.put_back_server, state, backup, url=url)
+        await asyncio.to_thread(state_copies.put_back_server, state, backup, UNLOCK, url=url)

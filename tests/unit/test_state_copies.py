@@ -2,19 +2,16 @@
 -03, -33)."""
 
 import asyncio
-import io
-import json
 import os
+import re
 import shutil
 import sqlite3
-import zipfile
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import typer
 
-from cpns import messages, numbers
 from gateway_agent.app import own_keys
 from gateway_agent.val_client.app import GROUPS_FILE
 from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups
@@ -29,7 +26,8 @@ from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from private_store import archive, contents, files, restoring
 from private_store.migrations import scripts
-from tests.unit.home_world import BOARDS, SG, Home, ask
+from tests.unit.copies_world import LOCK, UNLOCK, back_up, keyed_again, octets_of, put_back
+from tests.unit.home_world import BOARDS, SG, Home
 from tests.unit.private_world import ERRORS, full_disk
 
 NEEDED = {"identity.key", "signing.key", "sessions.db", "store/gateway.db", "server/cpns_server.sqlite3"}
@@ -45,62 +43,18 @@ def backup(tmp_path):
     return tmp_path / "home.backup"
 
 
-async def back_up(home, path):
-    """Of a home that is stopped."""
-    with state_copies.gateway_state(home.state):
-        state_copies.write_gateway_backup(home.config, path, state_copies.stopped_gateway(home.state))
-
-
-async def put_back(home, path, epochs=1):
-    """In a thread, as a command: it has an event loop of its own for the Server."""
-
-    def command():
-        with state_copies.gateway_state(home.state):
-            return state_copies.put_back_gateway(home.config, path, epochs)
-
-    return await asyncio.to_thread(command)
-
-
-async def keyed_again(home, made):
-    """Start, confirm the members as a person does, and wait until the boards are given the new key; its version."""
-    async with home.running() as service:
-        app, server = service.app, service.server
-        assert {group.sg_id for group in server.list_groups()} == {SG}
-        assert {credential.entity_id for credential in app.credentials.registered()} == set(BOARDS)
-        assert app.credentials.contexts() == []
-        assert app.gateway.administration.stop_reason is None
-        assert [status.group.waiting for status in app.gateway.administration.groups()] == [True]
-        version = server.confirm_members(SG)
-        async with asyncio.timeout(30):
-            while app._store.group_keys.get(SG, version) is None:
-                await asyncio.sleep(0.01)
-        key = server._store.newest_key(SG).key
-        for name in BOARDS:
-            assert (await ask(service, name, numbers.GKDK_ASSIGNMENT_REQUEST, {}))[messages.GKDK]
-            pulled = await ask(service, name, numbers.KEY_PULL_REQUEST, {messages.SG_ID: SG, messages.VERSION: 0})
-            assert pulled[messages.GROUP_KEY][0][0] == key
-        assert [row.generation for row in app._store.slots.generations()] == [made.generation]
-        assert [status.group.waiting for status in app.gateway.administration.groups()] == [False]
-    return version
-
-
-def octets_of(path):
-    with zipfile.ZipFile(path) as found:
-        return {name: found.read(name) for name in found.namelist()}
-
-
 @pytest.mark.req("SEC-02")
 @pytest.mark.parametrize("when", ["running", "stopped"])
 async def test_a_backup_holds_all_that_is_needed_and_nothing_that_opens_a_message(home, backup, when):
     async with home.running() as service:
         await home.live(service)
         if when == "running":
-            await service.back_up(str(backup))
+            await service.back_up(str(backup), LOCK.text(), True)
     if when == "stopped":
         await back_up(home, backup)
     assert backup.stat().st_mode & 0o777 == 0o600
     members = octets_of(backup)
-    assert members.keys() == {*NEEDED, "keycast-backup.json"}
+    assert members.keys() == NEEDED
     state = b"".join(path.read_bytes() for path in home.state.rglob("*") if path.is_file())
     assert len(home.secrets) >= 3 and all(secret in state for secret in home.secrets), "the test sees what is there"
     for secret in home.secrets:
@@ -127,7 +81,7 @@ async def test_a_backup_of_before_places_is_put_back(home, backup):
     with state_copies.gateway_state(home.state):
         images = state_copies.stopped_gateway(home.state)
     images["sessions.db"] = with_host_and_port(images["sessions.db"])
-    state_copies.write_gateway_backup(home.config, backup, images)
+    state_copies.write_gateway_backup(home.config, backup, images, LOCK, identity=True)
     home.lose()
     await keyed_again(home, await put_back(home, backup))
 
@@ -137,7 +91,7 @@ async def test_a_backup_of_before_places_is_put_back(home, backup):
 async def test_a_home_comes_back_beside_whatever_is_left(home, backup, tmp_path, left):
     async with home.running() as service:
         await home.live(service)
-        await service.back_up(str(backup))
+        await service.back_up(str(backup), LOCK.text(), True)
         identity = service.app.identity.x
         before = service.server.update_key(SG)
         await asyncio.sleep(0.05)
@@ -267,7 +221,7 @@ async def put_back_here(home, backup):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state_copies, "_begin_epochs", lambda *_: ())
         with state_copies.gateway_state(home.state):
-            return state_copies.put_back_gateway(home.config, backup)
+            return state_copies.put_back_gateway(home.config, backup, UNLOCK, older=True)
 
 
 @pytest.mark.req("SEC-33")
@@ -287,24 +241,21 @@ async def test_nothing_is_opened_while_a_decided_restore_is_not_in_place(home, b
 async def test_beside_a_running_gateway_it_is_refused(home, backup):
     async with home.running() as service:
         await home.live(service)
-        await service.back_up(str(backup))
-        with pytest.raises(ERRORS, match=f"Process {os.getpid()} already uses the state folder .* Stop it first"):
+        await service.back_up(str(backup), LOCK.text(), True)
+        with pytest.raises(ERRORS, match=rf"Process {os.getpid()} already uses the state folder .* Stop it first"):
             await put_back(home, backup)
 
 
 def changed(path, **members):
     """The backup with other members: None takes one out."""
-    found = octets_of(path) | members
-    text = io.BytesIO()
-    with zipfile.ZipFile(text, "w") as made:
-        for name, octets in found.items():
-            if octets is not None:
-                made.writestr(name, octets)
-    path.write_bytes(text.getvalue())
+    opened = archive.read(path, UNLOCK)
+    found = {name: octets for name, octets in (opened.members | members).items() if octets is not None}
+    path.unlink()
+    archive.write(path, opened.about, found, LOCK)
 
 
 WRONG = {
-    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is no backup of keycast, or it is damaged"),
+    "cut short": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged: it was cut short or changed"),
     "one octet": (lambda path: _flip(path), "damaged|is no"),
     "empty": (lambda path: path.write_bytes(b""), "is no backup of keycast"),
     "something else": (lambda path: path.write_bytes(b"SQLite format 3\0" * 100), "is no backup of keycast"),
@@ -317,12 +268,16 @@ WRONG = {
     "of another gateway": (lambda path: _about(path, id="gw.other"), "is a backup of the gateway gw.other"),
     "of another PN": (lambda path: _about(path, pn="cabin"), "of the PN cabin"),
     "of a Server": (lambda path: _about(path, of="server"), "is a backup of the server"),
-    "of a newer keycast": (lambda path: _about(path, format="keycast backup 9"), "newer keycast"),
-    "for everybody, as on a stick": (
-        lambda path: path.chmod(0o755),
-        "read by others. Run: install -m 600 /.* and name",
+    "with another manifest": (
+        lambda path: path.write_bytes(path.read_bytes().replace(b'"boards": "3"', b'"boards": "4"')),
+        "is damaged: it was cut short or changed",
     ),
-    "not there": (lambda path: path.unlink(), "does not exist"),
+    "of a newer keycast": (
+        lambda path: path.write_bytes(path.read_bytes().replace(b"keycast backup 2", b"keycast backup 9", 1)),
+        "newer keycast",
+    ),
+    "with a newer database": (lambda path: _newer(path), "was written by a newer keycast"),
+    "not there": (lambda path: path.unlink(), "There is no file"),
 }
 
 
@@ -333,8 +288,14 @@ def _flip(path):
 
 
 def _about(path, **fields):
-    about = json.loads(octets_of(path)["keycast-backup.json"]) | fields
-    changed(path, **{"keycast-backup.json": json.dumps(about).encode()})
+    opened = archive.read(path, UNLOCK)
+    path.unlink()
+    archive.write(path, opened.about | fields, opened.members, LOCK)
+
+
+def _newer(path):
+    image = octets_of(path)["store/gateway.db"]
+    changed(path, **{"store/gateway.db": image[:60] + (999).to_bytes(4, "big") + image[64:]})
 
 
 async def test_what_cannot_be_put_back_leaves_the_home_as_it_is(home, backup, tmp_path):
@@ -354,7 +315,7 @@ async def test_what_cannot_be_put_back_leaves_the_home_as_it_is(home, backup, tm
     backup.unlink(missing_ok=True)
     files.write_new(backup, good)
     with full_disk(), pytest.raises(ERRORS, match="Check the space"):
-        state_copies.put_back_gateway(home.config, backup)
+        state_copies.put_back_gateway(home.config, backup, UNLOCK)
     assert not list(home.state.glob("restore.*"))
     await keyed_again(home, await put_back(home, backup))
 
@@ -422,13 +383,13 @@ async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, wh
     images = server.images() if when == "running" else None
     await server.close()
     server_id, images = ("srv", images) if images else state_copies.stopped_server(state)
-    state_copies.write_server_backup(server_id, backup, images)
+    state_copies.write_server_backup(server_id, backup, images, LOCK, identity=True)
     assert not any(key in octets for octets in octets_of(backup).values())
     shutil.rmtree(state)
 
     def restore():
         with state_copies.server_state(state):
-            return state_copies.put_back_server(state, backup)
+            return state_copies.put_back_server(state, backup, UNLOCK)
 
     assert (await asyncio.to_thread(restore)).held == (SG,)
     server = await CpnsServer.open(state, config)
@@ -437,14 +398,7 @@ async def test_a_server_comes_back_with_its_groups_gateways_and_key(tmp_path, wh
     assert server.confirm_members(SG) >> 16 == (before >> 16) + 1
     await server.close()
     with pytest.raises(ERRORS, match="is a backup of the server srv, and not of gateway"):
-        state_copies.put_back_gateway(Home(tmp_path).config, backup)
-
-
-def test_the_same_state_makes_the_same_backup(tmp_path):
-    for name in ("a", "b"):
-        archive.write(tmp_path / name, {"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert archive.read(tmp_path / "a") == ({"of": "test"}, {"x": b"1" * 1000, "y/z": b"2"})
+        state_copies.put_back_gateway(Home(tmp_path).config, backup, UNLOCK)
 
 
 def test_the_commands_for_backups_refuse_in_words_and_make_nothing(tmp_path, monkeypatch, capsys):
@@ -458,7 +412,7 @@ def test_the_commands_for_backups_refuse_in_words_and_make_nothing(tmp_path, mon
     ):
         with pytest.raises(typer.Exit):
             command()
-        assert "does not exist" in capsys.readouterr().err
+        assert re.search("does not exist|There is no file b", capsys.readouterr().err)
     assert not (tmp_path / "b").exists()
 
 
@@ -467,6 +421,8 @@ async def test_the_next_step_after_a_restore_is_for_the_same_server(tmp_path, ca
     server = await CpnsServer.open(state, ServerConfig(id="srv", listen=["127.0.0.1"], port=0))
     server.create_group(SG)
     await server.close()
-    await asyncio.to_thread(server_command.backup, tmp_path / "b", state)
-    await asyncio.to_thread(server_command.restore, tmp_path / "b", 1, tmp_path / "none.toml", state)
+    files.write_new(tmp_path / "secret", b"correct horse battery\n")
+    known = {"passphrase_file": tmp_path / "secret"}
+    await asyncio.to_thread(server_command.backup, tmp_path / "b", state, **known)
+    await asyncio.to_thread(server_command.restore, tmp_path / "b", 1, tmp_path / "none.toml", state, **known)
     assert f"keycast server confirm-members {SG} --state '{state}'" in capsys.readouterr().out

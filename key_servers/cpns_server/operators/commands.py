@@ -169,7 +169,7 @@ COMMANDS: tuple[OperatorCommand, ...] = (
         answer_key="entries",
     ),
     # on the Server's machine only
-    _Command("server.backup", "back_up", "POST", "", ADMIN, answer=str, embedded=False),
+    _Command("server.backup", "back_up", "POST", "", ADMIN, answer=str, secrets=("lock",), embedded=False),
     _Command("server.tokens", "tokens", "GET", "", ADMIN, answer=tuple[OperatorToken, ...], embedded=False),
     _Command("server.add-token", "add_token", "POST", "", ADMIN, answer=str, embedded=False),
     _Command("server.revoke-token", "revoke_token", "POST", "", ADMIN, embedded=False),

@@ -35,7 +35,7 @@ Names = Callable[[], Iterable[str]]
 DAY_S = 86400
 
 
-async def _no_backup(path: str) -> str:
+async def _no_backup(path: str, lock: str, identity: bool = False) -> str:
     raise NotAllowed("a backup of this CPNS Server is a part of its gateway's: keycast gateway backup")
 
 
@@ -46,11 +46,11 @@ class Operator:
     """
 
     def __init__(
-        self, server: CpnsServer, boards: Names = tuple, back_up: Callable[[str], Awaitable[str]] = _no_backup
+        self, server: CpnsServer, boards: Names = tuple, back_up: Callable[..., Awaitable[str]] = _no_backup
     ) -> None:
         """Keep the parts. `boards` returns the boards that a gateway beside the Server lets in.
 
-        `back_up(path)` writes a backup of the Server and returns its path.
+        `back_up(path, lock, identity)` writes a backup of the Server and returns its path.
         """
         self._server = server
         self._boards = boards
