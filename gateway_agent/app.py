@@ -41,7 +41,7 @@ from gateway_agent.radios.medium import Health, Radio
 from gateway_agent.registrar import Registrar
 from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
-from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged
+from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged, StoreFailed
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from gateway_agent.uplinks.by_kind import link_of, open_uplink
 from gateway_agent.uplinks.uplink import OpenUplink
@@ -350,6 +350,15 @@ class GatewayApp:
     def radios(self) -> list[Radio]:
         """Return, for people, the radio of each medium that has one."""
         return self._air.radios() if self._air else []
+
+    def unreadable(self) -> str:
+        """Return why the store cannot be read now, "" if it can."""
+        assert self._store is not None  # `open` has made it
+        try:
+            self._store.database.rows("SELECT count(*) FROM pn")
+        except StoreFailed as error:
+            return str(error)
+        return ""
 
     def no_network(self) -> str:
         """Return why no Group Key can be broadcast now, "" if it can on some interface or there is no medium at all."""

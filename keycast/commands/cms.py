@@ -52,9 +52,10 @@ def run(
     from key_servers.cms.app import CmsConfig
     from keycast.copies import server_copies
     from keycast.services.server_config import server_config
+    from keycast.services.supervisor import NOT_CONFIGURED
 
     begin_log(log)
-    with sentences(), contextlib.suppress(KeyboardInterrupt):
+    with sentences(NOT_CONFIGURED):
         config = server_config(
             CmsConfig,
             DATABASE_VARIABLE,
@@ -64,17 +65,19 @@ def run(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
-        with server_copies.state_of(server_copies.CMS, state, config.database_url):
-            asyncio.run(_run(config))
+    held = server_copies.state_of(server_copies.CMS, state, config.database_url)
+    with sentences(), contextlib.suppress(KeyboardInterrupt), held:
+        asyncio.run(_run(config))
 
 
 async def _run(config: Any) -> None:
     from key_servers.cms.app import CmsServer
-    from keycast.commands.gateway import interrupted
+    from keycast.services.supervisor import serve
 
     async with await CmsServer.open(config) as cms:
-        ready({"urls": list(cms.urls)}, f"The CMS listens on {', '.join(cms.urls)}")
-        await interrupted()
+        sentence = f"The CMS listens on {', '.join(cms.urls)}"
+        ready({"urls": list(cms.urls)}, sentence)
+        await serve(lambda: sentence)
 
 
 add_copies(app, "cms", _STATE, _STORED, "users and profiles", DATABASE_VARIABLE)

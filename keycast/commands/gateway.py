@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,9 +32,9 @@ from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
 
 if TYPE_CHECKING:
-    from gateway_agent.observe.log_lines import LogLines
     from gateway_agent.radios.medium import Radio
     from keycast.services.gateway_trial import BrokerHere
+    from keycast.services.home import Home
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -192,48 +191,38 @@ def run(
 
     Example: keycast gateway run -c keycast.toml
     """
-    lines = begin_log(log, verbose)
-    with sentences(), contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(config, lines))
-
-
-async def _run(path: Path, lines: "LogLines") -> None:
     from gateway_agent.config.load import load
     from gateway_agent.control import SOCKET_FILE, check_path
-    from keycast.services.home import open_home
+    from keycast.services.home import open_home  # first: a missing package is told before what the file lacks
+    from keycast.services.supervisor import NOT_CONFIGURED
 
-    config = load(path, _tell_unknown)
-    check_path(config.gateway.state_dir / SOCKET_FILE)  # before anything is made
-    async with open_home(config, config_path=path, log_lines=lines) as home:
+    lines = begin_log(log, verbose)
+    with sentences(NOT_CONFIGURED):
+        loaded = load(config, _tell_unknown)
+        check_path(loaded.gateway.state_dir / SOCKET_FILE)  # before anything is made
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(open_home(loaded, config_path=config, log_lines=lines)))
+
+
+async def _run(opening: "contextlib.AbstractAsyncContextManager[Home]") -> None:
+    from keycast.services.gateway_watch import GatewayWatch
+    from keycast.services.supervisor import serve
+
+    async with opening as home:
         await home.start()
-        app = home.app
-        networks = ", ".join(app.networks()) or "no network: keys go by unicast"
+        config, app, watch = home.config, home.app, GatewayWatch(home.app)
         ready(
             {"gateway_id": config.gateway.id, "pn_id": config.gateway.pn}
             | {"networks": [asdict(each) for each in app.broadcasts()]},
-            f"{config.gateway.id} serves {config.gateway.pn}; broadcasts to {networks}",
+            watch.status(),
         )
-        await interrupted(app.endpoint.failed, app.gateway.failed)
+        await serve(watch.status, app.endpoint.failed, app.gateway.failed, trouble=watch.trouble)
 
 
 def _tell_unknown(sentence: str) -> None:
     from gateway_agent.config.load import UNKNOWN_KEY_CODE
 
     _log.warning(f"{UNKNOWN_KEY_CODE} %s", sentence)
-
-
-async def interrupted(*failures: "asyncio.Future[Any] | None") -> None:
-    """Wait for SIGINT or SIGTERM, or until one of `failures` is done; then raise its result, which is an exception."""
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    failed = [failure for failure in failures if failure is not None]
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopped, *failed], return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    for failure in failed:
-        if failure.done():
-            raise failure.result()
 
 
 @app.command()

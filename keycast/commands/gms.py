@@ -73,10 +73,11 @@ def run(
     from keycast.copies import server_copies
     from keycast.services.server_config import server_config
     from keycast.services.service_ids import require_uri
+    from keycast.services.supervisor import NOT_CONFIGURED
     from private_store import files
 
     begin_log(log)
-    with sentences(), contextlib.suppress(KeyboardInterrupt):
+    with sentences(NOT_CONFIGURED):
         require_uri(gms_uri)
         token = files.read(kms_token_file).decode("ascii", "replace").strip()
         provisioning = KmsOverHttps(kms, kms_uri, gms_uri, token, kms_ca, lambda: int(time.time()))
@@ -90,17 +91,19 @@ def run(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
         )
-        with server_copies.state_of(server_copies.GMS, state, config.database_url):
-            asyncio.run(_run(config, provisioning))
+    held = server_copies.state_of(server_copies.GMS, state, config.database_url)
+    with sentences(), contextlib.suppress(KeyboardInterrupt), held:
+        asyncio.run(_run(config, provisioning))
 
 
 async def _run(config: Any, provisioning: Any) -> None:
     from key_servers.gms.app import GmsServer
-    from keycast.commands.gateway import interrupted
+    from keycast.services.supervisor import serve
 
     async with await GmsServer.open(config, provisioning) as gms:
-        ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, f"{gms.gms_uri} listens on {', '.join(gms.urls)}")
-        await interrupted()
+        sentence = f"{gms.gms_uri} listens on {', '.join(gms.urls)}"
+        ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, sentence)
+        await serve(lambda: sentence)
 
 
 add_copies(app, "gms", _STATE, _STORED, "users, groups and GMKs", DATABASE_VARIABLE)

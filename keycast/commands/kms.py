@@ -97,22 +97,25 @@ def run(
     Example: keycast kms run --listen 192.168.1.10
     """
     from keycast.copies import server_copies
+    from keycast.services.supervisor import NOT_CONFIGURED
 
     begin_log(log)
-    with sentences(), contextlib.suppress(KeyboardInterrupt):
+    with sentences(NOT_CONFIGURED):
         config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
-        with server_copies.state_of(server_copies.KMS, state, config.database_url):
-            asyncio.run(_run(config))
+    held = server_copies.state_of(server_copies.KMS, state, config.database_url)
+    with sentences(), contextlib.suppress(KeyboardInterrupt), held:
+        asyncio.run(_run(config))
 
 
 async def _run(config: "KmsConfig") -> None:
     from key_servers.kms.app import KmsServer
-    from keycast.commands.gateway import interrupted
+    from keycast.services.supervisor import serve
 
     async with await KmsServer.open(config) as kms:
         name = kms.certificate.kms_uri
-        ready({"kms_uri": name, "urls": list(kms.urls)}, f"{name} listens on {', '.join(kms.urls)}")
-        await interrupted()
+        sentence = f"{name} listens on {', '.join(kms.urls)}"
+        ready({"kms_uri": name, "urls": list(kms.urls)}, sentence)
+        await serve(lambda: sentence)
 
 
 add_copies(

@@ -107,16 +107,21 @@ def run(
     --broker-files broker-files/server --rest 0.0.0.0:8445 --rest-files server-rest
     """
     from keycast.services.rest_listening import rest_listening
+    from keycast.services.supervisor import NOT_CONFIGURED
 
     lines = begin_log(log)
-    with sentences(), contextlib.suppress(KeyboardInterrupt):
+    with sentences(NOT_CONFIGURED):
+        from gateway_agent.control import SOCKET_FILE, check_path
         from key_servers.cpns_server.config import ServerConfig
         from keycast.services.server_config import checked
 
         mqtt = _mqtt(broker or [], broker_files, broker_password)
         listen = listen or ([] if broker else ["0.0.0.0"])
         settings = checked(ServerConfig, id=server, listen=listen, port=port, mqtt=mqtt)
-        asyncio.run(_run(state, settings, rest_listening(rest, rest_files, state), lines))
+        listening = rest_listening(rest, rest_files, state)
+        check_path(state / SOCKET_FILE)  # before anything is made
+    with sentences(), contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(state, settings, listening, lines))
 
 
 def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "MqttSection":
@@ -141,7 +146,7 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
 
 
 async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", lines: "LogLines") -> None:
-    from gateway_agent.control import SOCKET_FILE, ControlSocket, check_path
+    from gateway_agent.control import SOCKET_FILE, ControlSocket
     from key_servers.cpns_server import garbage
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
@@ -155,7 +160,6 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", 
         await asyncio.to_thread(write, settings.id, Path(path), images, Lock.of(lock), identity=identity)
         return path
 
-    check_path(state / SOCKET_FILE)  # before anything is made
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings, database_url=os.environ.get(DATABASE_VARIABLE))
         garbage.search_rarely()
@@ -169,20 +173,28 @@ async def _serve(
     settings: "ServerConfig",
     rest: "Listening | None",
 ) -> None:
-    from keycast.commands.gateway import interrupted
     from keycast.services.rest_listening import rest_open
+    from keycast.services.supervisor import serve
 
     try:
         server.start()
         await control.open()
         async with rest_open(server, rest) as urls:
+
+            def status() -> str:
+                alarms = len(server.alarms())
+                return (
+                    f"{settings.id} {_reached(settings, server.status().brokers)}"
+                    + "".join(f"; REST: {url}" for url in urls)
+                    + (f"; alarms: {alarms}" if alarms else "")
+                )
+
             ready(
                 {"server_id": settings.id, "listen": settings.listen, "port": settings.port, "urls": urls}
                 | {"brokers": [asdict(each) for each in server.status().brokers]},
-                f"{settings.id} {_reached(settings, server.status().brokers)}"
-                + "".join(f"; REST: {url}" for url in urls),
+                status(),
             )
-            await interrupted(server.failed)
+            await serve(status, server.failed)
     finally:
         await control.close()
         await server.close()

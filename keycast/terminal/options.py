@@ -3,6 +3,7 @@
 A person gets lines; with `--json` a program gets one JSON value on standard output, refusals included:
 `{"code": "unknown", "error": "there is no Service Group lights"}`. Exit codes are the same either way: 0 done,
 1 refused or failed, 2 not understood; for `keycast status` and `keycast server alarms` 2 means that something is wrong.
+A command that keeps running ends with 78 if its configuration is wrong, so that no service manager starts it again.
 """
 
 import errno
@@ -80,8 +81,8 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
-    """Turn an error of the product in the `with` block into its one sentence and exit code 1.
+def sentences(exit_code: int = 1) -> Iterator[None]:
+    """Turn an error of the product in the `with` block into its one sentence and the exit code.
 
     An OSError about a file, a folder or a full disk becomes a sentence too; any other OSError is a fault of the program
     and stays a traceback.
@@ -96,7 +97,7 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except (CpnsError, DoorError, GatewayError, ServerError, PlaneError, PrivateStoreError) as error:
-        refuse(str(error), code_of(error))
+        refuse(str(error), code_of(error), exit_code)
     except sqlite3.Error as error:
         refuse(f"the store cannot be used: {error}. Check the space on its disk, then start again.", "store")
     except OSError as error:
@@ -153,10 +154,10 @@ def renamed(former: str, new: str) -> None:
         _errors.print(f"keycast: `keycast {former}` is `keycast {new}` now; the next release knows the new name only.")
 
 
-def refuse(sentence: str, code: str = REFUSED) -> NoReturn:
-    """Print why the command is refused, and end it with exit code 1. `code` is for programs and never changes."""
+def refuse(sentence: str, code: str = REFUSED, exit_code: int = 1) -> NoReturn:
+    """Print why the command is refused, and end it. `code` is for programs and never changes."""
     complain(sentence, code)
-    raise typer.Exit(1) from None
+    raise typer.Exit(exit_code) from None
 
 
 def complain(sentence: str, code: str = REFUSED) -> None:

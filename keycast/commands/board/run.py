@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keycast.commands.board.newcomer import Newcomer
-from keycast.commands.gateway import interrupted
+from keycast.services.supervisor import interrupted
 from keycast.terminal import completion, extras
 from keycast.terminal.logs import begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remark, sentences, wants_json
