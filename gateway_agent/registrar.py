@@ -107,7 +107,10 @@ class Registrar:
             self.register(credential, found[1], replace=True)
         except (CpnsError, GatewayError, PlaneError) as problem:
             _log.error(
-                "KC1413 %r cannot take the place of the board that had its name: %s", credential.entity_id, problem
+                "KC1413 %r cannot take the place of the board that had its name: %s",
+                credential.entity_id,
+                problem,
+                extra={"pne_id": credential.entity_id},
             )
             return False
         return True

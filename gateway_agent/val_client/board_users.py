@@ -147,7 +147,13 @@ class BoardUser:
         if now - self._warned_at >= WARN_EVERY_S:
             self._warned_at = now
             end = datetime.datetime.fromtimestamp(self.keys_end, datetime.UTC)
-            _log.warning("KC1302 the keys of %s end at %s: run keycast seal board %s", self.pne_id, end, self.pne_id)
+            _log.warning(
+                "KC1302 the keys of %s end at %s: run keycast seal board %s",
+                self.pne_id,
+                end,
+                self.pne_id,
+                extra={"pne_id": self.pne_id},
+            )
 
     async def run(self) -> None:
         """Send each new profile to the PNE, so that it erases at once the keys that it may not have (SEAL-GMK-47)."""
@@ -207,9 +213,16 @@ class BoardUser:
         name, key_id, shown, code, text = answer
         self.counters["val.answers.refused" if code else "val.answers.accepted"] += 1
         if code:
-            _log.warning("KC1303 %s refused the notice %s: %s, %s", self.pne_id, name, code, text)
+            _log.warning(
+                "KC1303 %s refused the notice %s: %s, %s", self.pne_id, name, code, text, extra={"pne_id": self.pne_id}
+            )
         if code == NoKeyForPeriod.code:
-            _log.warning("KC1304 %s has no key of this key period: run keycast seal board %s", self.pne_id, self.pne_id)
+            _log.warning(
+                "KC1304 %s has no key of this key period: run keycast seal board %s",
+                self.pne_id,
+                self.pne_id,
+                extra={"pne_id": self.pne_id},
+            )
         return NotifyResponse(name, key_id, shown, code, text)  # type: ignore[arg-type]
 
     async def _judged(self, name: str, notice: bytes) -> list[object] | None:
@@ -237,7 +250,12 @@ class BoardUser:
         octets = cborlite.encode(["", PROFILE, str(profile.revision), groups])
         if len(octets) > tuning.KEY_MESSAGE_MAX:
             self.counters["val.profiles.too_large"] += 1
-            _log.warning("KC1305 the profile of %s does not fit one datagram: %s gets no keys", self.user, self.pne_id)
+            _log.warning(
+                "KC1305 the profile of %s does not fit one datagram: %s gets no keys",
+                self.user,
+                self.pne_id,
+                extra={"pne_id": self.pne_id},
+            )
             return False
         answer = await self._asked("", octets)
         if answer is None or answer[3:] != ["", str(profile.revision)]:

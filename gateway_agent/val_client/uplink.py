@@ -222,7 +222,7 @@ class ValClientUplink:
                 await self._deliver(mapping)
             except (CpnsError, StoreFailed) as error:
                 self.counters["deliveries_failed"] += 1
-                _log.warning("KC1312 %s is not delivered: %s", mapping.sg_id, error)
+                _log.warning("KC1312 %s is not delivered: %s", mapping.sg_id, error, extra={"sg_id": mapping.sg_id})
                 done = False
         return done
 

@@ -1,11 +1,12 @@
 """`keycast log`: the newest lines of the log of a running gateway or CPNS Server, and its level for each area."""
 
+import json
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from keycast.terminal.dates import local
+from keycast.terminal.dates import dated, local
 from keycast.terminal.json_option import Answering
 from keycast.terminal.options import (
     DEFAULT_CONFIG,
@@ -15,7 +16,6 @@ from keycast.terminal.options import (
     ask,
     console,
     refuse,
-    show_json,
     wants_json,
 )
 
@@ -61,7 +61,7 @@ def follow(
         found = ask(config, state, "log.after", number=number)
         for each in _of_level(found, level):
             if wants_json():
-                show_json(each)
+                typer.echo(json.dumps(dated(each)))
             else:
                 console.print(_line(each))
         number = found[-1]["number"] if found else number

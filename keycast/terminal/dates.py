@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-_KEYS = ("since", "until", "keys_end", "valid_to")
+_KEYS = ("at", "since", "until", "keys_end", "valid_to")
 _SUFFIX = "_at"
 
 

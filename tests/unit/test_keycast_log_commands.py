@@ -4,11 +4,17 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway_agent.errors import Refused
 from gateway_agent.observe.log_lines import KEPT, WAITING_MAX, LogLines
+from keycast.commands import log
+from keycast.program import program
 from keycast.services.log_commands import log_commands, set_levels
 from keycast.terminal.log_bound import LINES_MAX, BoundedLog
 
@@ -104,6 +110,33 @@ def test_an_area_or_a_level_that_is_not_known_changes_nothing(levels: dict[str, 
     with pytest.raises(Refused, match=sentence):
         set_levels(levels)
     assert logging.getLogger("message_plane").level == before
+
+
+def test_a_person_sees_the_lines_and_sets_the_level(monkeypatch: pytest.MonkeyPatch, lines: LogLines) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def answered(config: Path, state: Path | None, do: str, **arguments: Any) -> Any:
+        asked.append((do, arguments))
+        if do == "log.after" and len(asked) > 3:
+            raise KeyboardInterrupt
+        return (
+            json.loads(json.dumps(log_commands(lines)[do](**arguments), default=asdict))
+            if do != "log.after"
+            else [asdict(line) for line in lines.recent()]
+        )
+
+    monkeypatch.setattr(log, "ask", answered)
+    say(lines, "KC3008 a request of %r cannot be taken", "lamp\n", at=1.0, pne_id="lamp")
+    run = CliRunner().invoke(program(["log"]), ["log", "show", "--level", "warning"], env={"COLUMNS": "400"})
+    assert run.exit_code == 0 and "WARNING message_plane.incoming: KC3008 a request of 'lamp" in run.output
+    assert CliRunner().invoke(program(["log"]), ["log", "show", "--level", "loud"]).exit_code == 1
+    asked.clear()
+    followed = CliRunner().invoke(program(["log"]), ["log", "follow", "--json"])
+    each = [json.loads(text) for text in followed.stdout.splitlines() if text.startswith('{"number"')]
+    assert len(each) > 1 and each[0]["code"] == "KC3008" and each[0]["at"] == "1970-01-01T00:00:01+00:00"
+    run = CliRunner().invoke(program(["log"]), ["log", "level", "message_plane=debug"])
+    assert "message_plane: debug" in run.output and asked[-1] == ("log.level", {"levels": {"message_plane": "debug"}})
+    assert CliRunner().invoke(program(["log"]), ["log", "level", "message_plane"]).exit_code == 1
 
 
 def test_a_code_that_is_caused_again_and_again_is_counted_after_so_many_lines_in_a_minute(lines: LogLines) -> None:
