@@ -178,7 +178,7 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
         return f"{place}: missing; expected {_description(schema, where)}."
     message = "a table" if fault["type"] == "model_type" else _PYDANTIC.sub("", fault["msg"])
     if fault["type"] == "value_error" and _model_at(schema, where) is not None:  # of settings that do not go together
-        return f"{place}: {message}."
+        return f"{place}: {message}." if place else f"{message}."
     found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])
     example = "" if where[-1:] in _SECRET else _example(where, fault["type"], fault["input"])
     return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}.{example and f' Write: {example}'}"

@@ -1,9 +1,9 @@
 """The schema of the gateway's configuration, for the file, its errors and its documentation."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from cpns import tuning
 from gateway_agent.config.section import EntityId, Section
@@ -58,3 +58,10 @@ class GatewayConfig(Section):
     groups: GroupsSection = GroupsSection()
     uplink: UplinkSection = EmbeddedSection()
     seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.section.SealSection`")
+
+    @model_validator(mode="after")
+    def _one_listener(self) -> Self:
+        web, metrics = getattr(self, "web", None), getattr(self, "metrics", None)  # optional sections
+        if web is not None and metrics is not None and metrics.model_fields_set & {"listen", "port"}:
+            raise ValueError("/metrics is where the page of [web] is: delete listen and port under [metrics]")
+        return self

@@ -29,9 +29,9 @@ CODES = {
     CLOCK: "KC1006",
     UNHEARD: "KC1007",
     SERVER: "KC1008",
-    CONFIGURATION: "KC1009",
-    PAGE: "KC1010",
-    MQTT: "KC1011",
+    PAGE: "KC1009",
+    MQTT: "KC1010",
+    CONFIGURATION: "KC1011",
 }
 """The code of each kind, by which docs/troubleshooting.md knows it."""
 

@@ -12,6 +12,7 @@ from gateway_agent.core.administration import Administration
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus, Stage
 from gateway_agent.core.events import Event, PairingEnded, PairingOpened
 from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.figures import Figures, GroupFigures
 from gateway_agent.observe.machine_view import MachineView
 from gateway_agent.observe.snapshot import (
     AlarmView,
@@ -107,6 +108,36 @@ class Observer:
             pairing=self._pairing,
             counters=dict(sorted(self._counters.items())),
             commits=machine.commits,
+        )
+
+    def figures(self) -> Figures:
+        """Return the figures of this moment. Raises StoreFailed."""
+        administration, machine = self._administration, self._machine()
+        states: dict[str, dict[str, int]] = defaultdict(dict)
+        for sg_id, state, count in self._store.inventory.member_states():
+            states[sg_id][state] = count
+        groups = []
+        for group in self._store.inventory.groups():
+            of = states[group.sg_id]
+            if group.end_to_end:
+                carried = administration.carried(group.sg_id)
+                confirmed = sum(each.version == group.version and _has_taken(each) for each in carried)
+                of = {_CONFIRMED: confirmed, "pending": sum(of.values()) - confirmed}
+            groups.append(GroupFigures(group.sg_id, group.version, of))
+        broadcasts: Counter[str] = Counter()
+        for network in machine.networks:
+            broadcasts[network.interface] += network.sent
+        alarms: Counter[str] = Counter()
+        for alarm in self.alarms():
+            alarms[alarm.kind] += alarm.count
+        return Figures(
+            self._version,
+            tuple(groups),
+            broadcasts,
+            administration.uplink_is_up,
+            alarms,
+            machine.commits,
+            self._counters,
         )
 
     def alarms(self, facts: ServerFacts | None = None) -> tuple[AlarmView, ...]:
@@ -241,12 +272,18 @@ def _delivery(stored: StoredDelivery, outcomes: Mapping[str, DeliveryOutcome]) -
     )
 
 
+def _has_taken(of: CarriedStatus | CarriedView) -> bool:
+    """Return True if the board has opened the wrapped key."""
+    stage = of.state if isinstance(of, CarriedView) else of.stage
+    return stage == Stage.ANSWERED and of.returned == numbers.RESULT_SUCCESS
+
+
 def _carried(pne_id: str, of: CarriedStatus) -> CarriedView:
     return CarriedView(pne_id, of.version, version_text(of.version), of.stage, of.tries, of.returned, of.since)
 
 
 def _carried_member(sg_id: str, of: CarriedView) -> MemberView:
-    if of.state != Stage.ANSWERED or of.returned != numbers.RESULT_SUCCESS:
+    if not _has_taken(of):
         return MemberView(sg_id, of.pne_id, of.state, 0, version_text(0), "", of.try_count, 0, of.returned)
     link = delivery_report.END_TO_END
     return MemberView(

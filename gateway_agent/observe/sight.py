@@ -10,6 +10,7 @@ from cpns.errors import Unknown
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command, asked_by
 from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.figures import Figures
 from gateway_agent.observe.health import HealthView
 from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.snapshot import Snapshot
@@ -25,15 +26,16 @@ class SetAlarm(Protocol):
 class Sight:
     """What page, MQTT and metrics see of a gateway. Nothing in it is secret but what `command` may be told.
 
-    `config_path`: the file of `config`, None if it has none; `state_dir`: the private folder of the gateway. `snapshot`
-    and `health` return the state of this moment; the first raises StoreFailed. `counters` counts incidents by name;
-    `log_lines` keeps the newest lines of the log.
+    `config_path`: the file of `config`, None if it has none; `state_dir`: the private folder of the gateway.
+    `snapshot`, `figures` and `health` return the state of this moment; the first two raise StoreFailed. `counters`
+    counts incidents by name; `log_lines` keeps the newest lines of the log.
     """
 
     config: GatewayConfig
     config_path: Path | None
     stream: EventStream
     snapshot: Callable[[], Snapshot]
+    figures: Callable[[], Figures]
     health: Callable[[], HealthView]
     set_alarm: SetAlarm
     counters: Mapping[str, int]

@@ -214,6 +214,16 @@ class Inventory:
         """Return (SG ID, PNE ID) of each membership in this PN, ordered by both."""
         return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM member ORDER BY sg_id, pne_id")]
 
+    def member_states(self) -> list[tuple[str, str, int]]:
+        """Return (SG ID, state, number of members): the state in the delivery of the newest key, "none" for none."""
+        sql = (
+            "SELECT m.sg_id, coalesce(r.state, 'none'), count(*) FROM member m "
+            "JOIN service_group g ON g.sg_id = m.sg_id "
+            "LEFT JOIN recipient r ON r.sg_id = m.sg_id AND r.version = g.version AND r.pne_id = m.pne_id "
+            "GROUP BY m.sg_id, 2"
+        )
+        return [(row[0], row[1], row[2]) for row in self._db.rows(sql)]
+
     def count_members(self, sg_id: str) -> int:
         """Return how many members the group has in this PN."""
         return self._db.number("SELECT count(*) FROM member WHERE sg_id = ?", sg_id)

@@ -27,7 +27,13 @@ def application(sight: Sight, log_in: LogIn, names: Collection[str]) -> web.Appl
     """
     log = DoorLog(Counter())
     made = _application(
-        log, [guard.only_ours(names, log), guard.errors_in_words(log), guard.only_logged_in(log)], sight
+        log,
+        [
+            guard.only_ours(names, log, http.for_all(sight.config)),
+            guard.errors_in_words(log),
+            guard.only_logged_in(log),
+        ],
+        sight,
     )
     static = StaticFiles()
     made[LOG_IN], made[STATIC], made[TEMPLATES] = log_in, static, environment(static)
@@ -56,7 +62,7 @@ def application(sight: Sight, log_in: LogIn, names: Collection[str]) -> web.Appl
 def bare_application(sight: Sight, names: Collection[str] = ()) -> web.Application:
     """Return the application for a gateway without page: health and metrics only."""
     log = DoorLog(Counter())
-    return _application(log, [guard.only_ours(names, log)], sight)
+    return _application(log, [guard.only_ours(names, log, http.for_all(sight.config))], sight)
 
 
 def _application(log: DoorLog, middlewares: list[Middleware], sight: Sight) -> web.Application:

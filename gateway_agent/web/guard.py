@@ -45,15 +45,15 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     response.headers.setdefault("Cache-Control", "no-store")
 
 
-def only_ours(names: Collection[str], log: DoorLog) -> Middleware:
-    """Return the middleware that refuses requests meant for another name. `/health/` has no names to hide."""
+def only_ours(names: Collection[str], log: DoorLog, for_all: tuple[str, ...]) -> Middleware:
+    """Return the middleware that refuses requests meant for another name than `names`, but for the paths `for_all`."""
 
     @web.middleware
     async def examine(request: web.Request, handler: Handler) -> web.StreamResponse:
         said = request.headers.getall("Host", [])
         own = request.transport.get_extra_info("sockname") if request.transport else None
         is_ours = len(said) == 1 and hosts.is_ours(said[0], own[0] if own else "", names)
-        if is_ours or request.path.startswith("/health/"):
+        if is_ours or request.path.startswith(for_all):
             return await handler(request)
         log.refused("host")
         text = "This page is not known under that name. Open it by its address, or add the name to hosts under [web].\n"

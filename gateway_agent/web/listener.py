@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from aiohttp import web
 
+from gateway_agent.control import Command
 from gateway_agent.core import alarms
 from gateway_agent.observe.sight import Sight
 from gateway_agent.web import tuning
@@ -26,6 +28,7 @@ class Listener:
         self._section = section
         self._connections = Connections(application, application[LOG], tuning.FINISH_S)
         self._trying: asyncio.Task[None] | None = None
+        self.commands: Mapping[str, Command] = {}
 
     @property
     def urls(self) -> list[str]:
@@ -56,9 +59,10 @@ class Listener:
             await self._connections.open(self._settings)
         except DoorError as error:
             file = f" of {self._sight.config_path}" if self._sight.config_path else ""
-            text = f"The page cannot be opened. {error} The lines are listen and port under [{self._section}]{file}."
+            what = "The page" if self._section == "web" else "/metrics"
+            text = f"{what} cannot be opened. {error} The lines are listen and port under [{self._section}]{file}."
             self._sight.set_alarm(alarms.PAGE, text)
             return False
         self._sight.set_alarm(alarms.PAGE, "")
-        _log.info("the page is at %s", " and ".join(self.urls))
+        _log.info("the page is at %s" if self._section == "web" else "/metrics is at %s", " and ".join(self.urls))
         return True

@@ -1,28 +1,56 @@
 """`keycast status`: show what a running gateway sees and does."""
 
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from keycast.terminal.dates import ago, local
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, sentences
 from keycast.terminal.tables import show_table
 
+LIVES_WITHIN_S = 2.0
 _NAMED_MAX = 8  # boards in one line
 
 
-def command(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def command(
+    config: ConfigOption = DEFAULT_CONFIG,
+    health: Annotated[
+        bool, typer.Option("--health", help="Say only whether it lives and is ready, and why not.")
+    ] = False,
+) -> None:
     """Show groups, versions, deliveries, boards, networks, alarms and counters of the running gateway.
 
-    The exit code is 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person.
+    The exit code is 2 if broadcasts are stopped, an alarm stands, or a group waits for a key or for a person; with
+    --health if the gateway does not live or is not ready.
 
-    Example: keycast status
+    Examples: keycast status, keycast status --health
     """
+    if health:
+        _health(config)
+        return
     state = ask(config, None, "status")
     answer(state, lambda: _show(state))
     if state["stopped"] or state["alarms"] or state["held"] or any(group["waiting"] for group in state["groups"]):
+        raise typer.Exit(2)
+
+
+def _health(config: Path) -> None:
+    """Show what `/health/live` and `/health/ready` answer. A gateway that says nothing in two seconds does not live."""
+    from gateway_agent.config.load import load
+    from gateway_agent.control import ask as over_socket
+
+    with sentences():
+        try:
+            told = over_socket(load(config).gateway.state_dir, "health", "keycast gateway run", LIVES_WITHIN_S)
+        except TimeoutError:
+            reason = f"the gateway does not answer within {LIVES_WITHIN_S:.0f} s"
+            told = {"live": False, "ready": False, "reasons": [reason]}
+    words = [f"{'' if told[each] else 'not '}{each}" for each in ("live", "ready")]
+    answer(told, f"{', '.join(words)}{''.join(f'; {reason}' for reason in told['reasons'])}")
+    if not (told["live"] and told["ready"]):
         raise typer.Exit(2)
 
 

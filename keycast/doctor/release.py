@@ -15,7 +15,7 @@ _NEEDED_BY_SECTION = {
     "seal": {"aiohttp": "seal", "lxml": "seal"},
     "web": {"aiohttp": "web", "jinja2": "web", "segno": "web"},
     "mqtt": {"aiomqtt": "mqtt"},
-    "metrics": {"aiohttp": "metrics", "prometheus_client": "metrics"},
+    "metrics": {"aiohttp": "metrics", "jinja2": "metrics", "prometheus_client": "metrics"},
 }
 
 

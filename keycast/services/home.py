@@ -8,6 +8,7 @@ is made before which, and which part starts before which.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,9 +23,9 @@ from gateway_agent.control import Command
 from gateway_agent.core.ports import Uplink
 from gateway_agent.observe.config_watch import ConfigWatch
 from gateway_agent.observe.log_lines import LogLines
+from gateway_agent.observe.observer import Observer
 from gateway_agent.observe.onlookers import Onlooker, open_onlookers, require_packages
 from gateway_agent.observe.sight import Sight
-from gateway_agent.observe.snapshot import Snapshot
 from gateway_agent.store.errors import RESTORE_BACKUP
 from gateway_agent.uplinks.embedded import InProcessUplink
 from key_servers.cpns_server.app import CpnsServer
@@ -38,6 +39,9 @@ from private_store import contents, folders, sealed
 
 if TYPE_CHECKING:
     from gateway_agent.val_client.app import ValClientApp
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -54,13 +58,13 @@ class Home:
 
     async def start(self) -> None:
         """Deliver, announce, and listen to commands. The PN GW comes first: the others send to it, or show it."""
-        snapshot = self.app.observer(partial(server_facts, self.server)).snapshot
-        known = commands(self.app, self.server, snapshot)
+        observer = self.app.observer(partial(server_facts, self.server))
+        known = commands(self.app, self.server, observer.snapshot)
         known["gateway.backup"] = self.back_up
         known |= log_commands(self.log_lines)
         if self.val_client is not None:
             known["seal.boards"] = self.val_client.boards.status
-        self.onlookers = self._open_onlookers(known, snapshot)
+        self.onlookers = self._open_onlookers(known, observer)
         for onlooker in self.onlookers:
             known |= onlooker.commands
         await self.app.start(known)
@@ -69,21 +73,25 @@ class Home:
         if self.val_client is not None:
             await self.val_client.start()
         for onlooker in self.onlookers:
-            await onlooker.start()
+            try:
+                await onlooker.start()
+            except Exception:  # noqa: BLE001 - keys go on without whatever shows them
+                _log.exception("KC1701 %s has not started", type(onlooker).__name__)
 
     async def close_onlookers(self) -> None:
         """Close what only shows the gateway, before the gateway itself."""
         for onlooker in reversed(self.onlookers):
             await onlooker.close()
 
-    def _open_onlookers(self, known: Mapping[str, Command], snapshot: Callable[[], Snapshot]) -> list[Onlooker]:
+    def _open_onlookers(self, known: Mapping[str, Command], observer: Observer) -> list[Onlooker]:
         app = self.app
         set_alarm = app.gateway.administration.set_alarm
         sight = Sight(
             config=self.config,
             config_path=self.config_path,
             stream=app.stream,
-            snapshot=snapshot,
+            snapshot=observer.snapshot,
+            figures=observer.figures,
             health=app.health.view,
             set_alarm=set_alarm,
             counters=app.counters,

@@ -13,6 +13,7 @@ from yarl import URL
 from gateway_agent.config.load import parse
 from gateway_agent.control import Command
 from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.figures import Figures
 from gateway_agent.observe.health import HealthView
 from gateway_agent.observe.sight import Sight
 from gateway_agent.observe.snapshot import Snapshot, UplinkView
@@ -61,6 +62,7 @@ class Seen:
             config_path=folder / "keycast.toml",
             stream=self.stream,
             snapshot=lambda: self.snapshot,
+            figures=lambda: Figures("0.1.0", (), {}, True, {}, 0, {}),
             health=lambda: self.health,
             set_alarm=self.set_alarm,
             counters={},

@@ -36,8 +36,9 @@ UNICASTS_AT_ONCE = 32
 class _Run:
     """One delivery that is under way, with its tasks and timers."""
 
-    def __init__(self, delivery: engine.Delivery) -> None:
+    def __init__(self, delivery: engine.Delivery, tell: Tell) -> None:
         self.delivery = delivery
+        self.tell = tell
         self.timer: asyncio.TimerHandle | None = None
         self.unicasts: dict[str, asyncio.Task[None]] = {}
         self.events: deque[engine.Event] = deque()
@@ -62,6 +63,7 @@ class _Run:
             airing.stop()
             if airing.has_gone_out:
                 self.aired |= airing.missing
+                self.tell(events.BroadcastSent(self.delivery.sg_id, self.delivery.version, airing.networks))
 
     def stop(self) -> None:
         """Cancel everything that is queued or on the air."""
@@ -336,7 +338,7 @@ class Deliveries:
     # execution
 
     def _make_run(self, delivery: engine.Delivery) -> _Run:
-        run = _Run(delivery)
+        run = _Run(delivery, self._tell)
         run.begun_at = self._clock.monotonic()
         leisure = leisure_ms(self._policy, len(delivery.recipients)) / 1000
         run.batch = Batch(
@@ -515,11 +517,9 @@ class Deliveries:
 
     def _airing_ended(self, run: _Run, has_gone_out: bool) -> None:
         """Note that all media are done. `has_gone_out`: at least one of them has sent the object."""
-        networks = run.airing.networks if run.airing is not None else ()
         run.stop_airing()
         if has_gone_out:
             self._counters["broadcast_rounds"] += 1
-            self._tell(events.BroadcastSent(run.delivery.sg_id, run.delivery.version, networks))
         self._tell_airing(run, engine.Aired() if has_gone_out else engine.BroadcastUnavailable())
 
     def _tell_airing(self, run: _Run, event: engine.Event) -> None:

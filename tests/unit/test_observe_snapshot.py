@@ -1,0 +1,151 @@
+"""The snapshot of a real home: evidence for each board, and the same door for page, MQTT and control socket."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cpns.errors import Unknown
+from gateway_agent.control import asked_by
+from gateway_agent.observe import onlookers
+from gateway_agent.observe.observer import ServerFacts
+from tests.unit.home_world import BOARDS, SG, Home
+from tests.waiting import until
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def in_step(monkeypatch):
+    """The clock of this machine is synchronised."""
+    monkeypatch.setattr("gateway_agent.clock.SystemClock.unix", lambda self: 1_800_000_000)
+
+
+async def test_a_home_shows_groups_boards_and_what_proves_it(home):
+    async with home.running() as service:
+        await home.live(service)
+        observer = service.app.observer(lambda: ServerFacts(held=frozenset({SG})))
+        await until(lambda: observer.snapshot().group(SG) and len(observer.snapshot().group(SG).members) == 3)
+        service.server.update_key(SG)
+        await until(lambda: observer.snapshot().group(SG).deliveries)
+        seen = observer.snapshot()
+        assert (seen.gateway_id, seen.pn_id, seen.uplink.kind, seen.uplink.up) == ("gw.home", "home", "embedded", True)
+        assert [each.pne_id for each in seen.boards] == sorted(BOARDS) and seen.board("nobody") is None
+        (group,) = seen.groups
+        assert group.held and seen.held == (SG,) and group.trust == "gateway" and group.version
+        assert [each.pne_id for each in group.members] == sorted(BOARDS)
+        for board in seen.boards:  # the evidence of a board is that of its groups
+            assert board.memberships == tuple(each for each in group.members if each.pne_id == board.pne_id)
+            assert not board.heard_at and board.age_s is None and board.heard_link == ""
+        assert group.key_made_at == 1_800_000_000 and group.deliveries[0].version == group.version
+        assert seen.event_number == service.app.stream.number and seen.commits > 0
+        assert json.loads(json.dumps(dataclasses.asdict(seen)))["groups"][0]["sg_id"] == SG
+
+
+async def test_a_confirmation_is_evidence_until_a_newer_one_takes_its_place(home):
+    async with home.running() as service:
+        await home.live(service)
+        app = service.app
+        observer = app.observer()
+        await until(lambda: observer.snapshot().group(SG) and len(observer.snapshot().group(SG).members) == 3)
+        service.server.update_key(SG)
+        await until(lambda: app.gateway.administration.recipients(SG).keys() == set(BOARDS))
+        first = observer.snapshot().group(SG).version
+        await app.gateway._deliveries.confirmed(SG, first, "lamp")
+        lamp = observer.snapshot().board("lamp").memberships[0]
+        assert (lamp.state, lamp.version, lamp.link, lamp.version_text) == ("confirmed", first, "unicast", "0.2")
+        assert lamp.confirmed_at and observer.snapshot().group(SG).confirmed == 1
+        service.server.update_key(SG)
+        await until(lambda: observer.snapshot().group(SG).version > first)
+        lamp = observer.snapshot().board("lamp").memberships[0]
+        assert lamp.state != "confirmed" and lamp.version == first  # it is known to have the one before
+        assert observer.snapshot().group(SG).confirmed == 0
+        figures = observer.figures()
+        assert sum(figures.groups[0].states.values()) == 3 and figures.groups[0].version > first
+
+
+class Watcher:
+    """An onlooker that sees all and fails at what it is told to."""
+
+    def __init__(self, sight):
+        self.commands = {"watcher.ask": lambda: "it watches"}
+        self.sight, self.steps = sight, []
+
+    async def start(self):
+        self.steps.append("start")
+
+    async def close(self):
+        self.steps.append("close" if self.sight.snapshot().gateway_id else "too late")
+
+
+async def test_an_onlooker_starts_after_the_gateway_closes_before_it_and_uses_its_commands(home, monkeypatch):
+    made = []
+
+    def open_onlookers(config, sight):
+        made.append(Watcher(sight))
+        return made
+
+    monkeypatch.setattr("keycast.services.home.open_onlookers", open_onlookers)
+    async with home.running() as service:
+        (watcher,) = made
+        assert watcher.steps == ["start"] and watcher.sight.health().ready
+        await home.live(service)
+        assert (await watcher.sight.command("status"))["gateway_id"] == "gw.home"
+        assert await watcher.sight.command("watcher.ask") == "it watches"
+        by = watcher.sight.commands | {"who": asked_by.get}
+        sight = dataclasses.replace(watcher.sight, commands=by)
+        assert await sight.command("who", by="anna") == "anna" and asked_by.get() == ""
+        with pytest.raises(Unknown):
+            await watcher.sight.command("no-such")
+        watcher.sight.set_alarm("page", "It is not open.")
+        assert [each.kind for each in watcher.sight.snapshot().alarms] == ["page"]
+        assert (await watcher.sight.command("status"))["alarms"][0]["text"] == "It is not open."
+        watcher.sight.set_alarm("page", "")
+        assert not watcher.sight.snapshot().alarms
+    assert watcher.steps == ["start", "close"]
+
+
+async def test_an_onlooker_that_fails_stops_no_gateway(home, monkeypatch, caplog):
+    class Broken(Watcher):
+        async def start(self):
+            raise RuntimeError("it is broken")
+
+    monkeypatch.setattr("keycast.services.home.open_onlookers", lambda config, sight: [Broken(sight)])
+    async with home.running() as service:
+        await home.live(service)
+    assert "KC1701" in caplog.text
+
+
+def test_without_their_sections_no_package_of_an_onlooker_is_loaded(tmp_path):
+    """Off costs nothing."""
+    home = Home(tmp_path)
+    code = (
+        "import asyncio, sys\nfrom pathlib import Path\nfrom gateway_agent.config.load import load\n"
+        "from keycast.services.home import open_home\n"
+        "async def live():\n"
+        f"    async with open_home(load(Path({str(home.path)!r}))) as home:\n"
+        "        await home.start()\n"
+        "asyncio.run(live())\n"
+        "print(*(name.partition('.')[0] for name in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert not loaded & {"aiohttp", "jinja2", "prometheus_client", "aiomqtt", "segno"} and "aiocoap" in loaded
+
+
+@pytest.mark.parametrize("name", onlookers.ONLOOKERS)
+def test_reading_the_configuration_loads_no_package_of_an_extra(name):
+    """`keycast status` reads it each time."""
+    code = (
+        "import sys\nfrom gateway_agent.observe import onlookers\n"
+        f"kind = onlookers.kind({name!r})\nkind.SECTION\n"
+        "print(*(each for each in kind.EXTRA if each in sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and not done.stdout.split(), done.stderr + done.stdout
