@@ -50,7 +50,7 @@ def program(typed: list[str]) -> typer.Typer:
         pretty_exceptions_show_locals=False,  # a traceback must never show a key
         help="Group keys for the home and for the field: one signed frame re-keys the house, "
         "and a board that was thrown out cannot read it.",
-        epilog="Start here: keycast demo",
+        epilog="Start here: keycast setup; or look on first: keycast demo",
     )
     tree.callback()(_options)
     for name, (where, line) in WORDS.items():

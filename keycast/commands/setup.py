@@ -166,14 +166,14 @@ def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool
         raise KeyboardInterrupt
     own = consequences.carry_out(file, text if is_changed else None, said)
     started = consequences.start(unit, said)
-    steps = next_steps(said, file.path, is_started=started, own_credential=own, address=address)
-    _answer(file, is_changed, said, unit, steps, getattr(person, "said", []), started)
+    runs = consequences.runs(file.path, is_changed=is_changed and not started)
+    steps = next_steps(said, file.path, runs, own_credential=own, address=address)
+    _answer(file, is_changed, unit, steps, getattr(person, "said", []), started)
 
 
 def _answer(
     file: "ConfigurationFile",
     is_changed: bool,
-    said: "Said",
     unit: "Unit | None",
     steps: list["NextStep"],
     problems: list[str],

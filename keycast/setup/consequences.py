@@ -6,6 +6,7 @@ from pathlib import Path
 from cpns.errors import CpnsError
 from gateway_agent.app import own_keys
 from gateway_agent.config.load import load, of_text
+from gateway_agent.control import SOCKET_FILE, who_answers
 from gateway_agent.errors import GatewayError
 from gateway_agent.web.password import set_password
 from key_servers.errors import ServerError
@@ -16,6 +17,7 @@ from keycast.services.units import Unit
 from keycast.setup import becoming_a_service
 from keycast.setup.answers import HERE
 from keycast.setup.configuration_file import ConfigurationFile
+from keycast.setup.next_steps import GatewayNow
 from keycast.setup.questions import NO_SERVICE, OF_SYSTEM, OF_USER, Said
 from message_plane.errors import PlaneError
 from private_store import files
@@ -83,6 +85,13 @@ def carry_out(file: ConfigurationFile, text: str | None, said: Said) -> str:
         trusted_server.trust_server(config, server_credential(said.credential))
     identity, _ = own_keys(config)
     return identity.credential.ccs.hex()
+
+
+def runs(path: Path, *, is_changed: bool) -> GatewayNow:
+    """Return whether a gateway with the file `path` runs. `is_changed`: the file was changed since it started."""
+    if who_answers(load(path).gateway.state_dir / SOCKET_FILE) is None:
+        return GatewayNow.NOT
+    return GatewayNow.AS_BEFORE if is_changed else GatewayNow.AS_WRITTEN
 
 
 def start(unit: Unit | None, said: Said) -> bool:

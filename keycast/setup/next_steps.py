@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from keycast.setup.answers import HERE, HOME_NETWORK, LOOPBACK, NO_PAGE
@@ -12,6 +13,14 @@ GROUP, BOARD, VIRTUAL_BOARD = "lights", "lamp.porch", "porch"
 """Names of a first Service Group (after that of the PN) and of first boards."""
 
 
+class GatewayNow(Enum):
+    """Whether the gateway runs: not at all, with what the file said before, or with what it says now."""
+
+    NOT = "not"
+    AS_BEFORE = "as-before"
+    AS_WRITTEN = "as-written"
+
+
 @dataclass(frozen=True)
 class NextStep:
     """One step: what it is, and what is typed (or opened, of the page) for it."""
@@ -20,8 +29,8 @@ class NextStep:
     command: str
 
 
-def next_steps(said: Said, path: Path, *, is_started: bool, own_credential: str, address: str) -> list[NextStep]:
-    """Return the steps. `is_started`: the gateway runs already, as a service.
+def next_steps(said: Said, path: Path, runs: GatewayNow, *, own_credential: str, address: str) -> list[NextStep]:
+    """Return the steps.
 
     `own_credential` is that of the gateway, in hexadecimal, and counts with a CPNS Server elsewhere; `address` one of
     this machine on the home network.
@@ -38,8 +47,9 @@ def next_steps(said: Said, path: Path, *, is_started: bool, own_credential: str,
             step("tell it whom to trust", "gateway", "trust-server", "CREDENTIAL", *own)
         words = ("server", "add-gateway", answers.gateway, answers.pn, own_credential, "--open")
         step("at the CPNS Server, let it in", *words)
-    if not is_started:
-        step("start it, in a terminal of its own", "gateway", "run", *own)
+    if runs is not GatewayNow.AS_WRITTEN:
+        anew = "end it (Ctrl-C), and start it anew: only then the changes count"
+        step(anew if runs is GatewayNow.AS_BEFORE else "start it, in a terminal of its own", "gateway", "run", *own)
     if answers.uplink == HERE and LOOPBACK in answers.interfaces:
         step("let a virtual board into a first Service Group", "board", "run", VIRTUAL_BOARD, "--join", group, *own)
     elif answers.uplink == HERE:

@@ -225,6 +225,8 @@ def test_a_service_is_made_only_if_it_was_said(file: Path, monkeypatch: pytest.M
     assert f"-c {file}" in setup(str(file), "--yes", "--service", "show")[1]
     told = in_json(str(file), *QUIET, "--service", "user")
     assert done == [units.NAME] and told["started"]
+    monkeypatch.setattr(consequences, "who_answers", lambda _: 7)
+    told = in_json(str(file), *QUIET, "--service", "user", "--id", "gw.x")
     assert not any("gateway run" in each["command"] for each in told["steps"])
 
 
@@ -268,3 +270,11 @@ def test_a_password_that_is_typed_gets_a_file_of_its_own(file: Path, monkeypatch
     assert code == 0 and beside.read_text() == "correct horse\n" and beside.stat().st_mode & 0o777 == 0o600
     assert tomllib.loads(file.read_text())["mqtt"]["password_file"] == beside.name
     assert "correct horse" not in printed
+
+
+def test_a_gateway_that_runs_is_started_anew_for_what_has_changed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert setup(str(file), *QUIET)[0] == 0
+    monkeypatch.setattr(consequences, "who_answers", lambda _: 7)
+    assert not [each for each in in_json(str(file), *QUIET)["steps"] if "gateway run" in each["command"]]
+    step = in_json(str(file), *QUIET, "--id", "gw.x")["steps"][0]
+    assert "anew" in step["what"] and step["command"] == f"keycast gateway run -c {file}"
