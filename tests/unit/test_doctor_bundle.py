@@ -124,7 +124,8 @@ async def test_no_secret_and_no_name_of_a_running_home_is_in_its_bundle(tmp_path
         here = await asyncio.to_thread(look_around, home.path)
         log = "\n".join(planted for planted, _ in PLANTED.values()) + "\nlamp has joined home/lights"
         texts = await asyncio.to_thread(bundle.collect, here, [], log)
-    everything = "\n".join(texts.values())
+        own = await asyncio.to_thread(bundle.collect, here, [])
+    everything = "\n".join([*texts.values(), *own.values()])
     secrets = [secret for _, secret in PLANTED.values()] + [each.hex() for each in home.secrets]
     assert [each for each in secrets if each in everything] == []
     for name in ("gw.home", "home/lights", "lamp", "desk"):
