@@ -52,6 +52,7 @@ LONG_S = {
     "tests/integration/test_broker_mosquitto.py": 15,
     "tests/integration/test_gateway_check_mqtt.py": 40,
     "tests/integration/test_uplink_mqtt.py": 25,
+    "tests/integration/test_home_assistant_mqtt.py": 25,
     "tests/integration/test_server_claim.py": 15,
     "tests/system/test_serial_board_home.py": 35,
     "tests/system/test_board_start.py": 60,

@@ -18,6 +18,7 @@ from gateway_agent.observe.sight import Sight
 
 ONLOOKERS: dict[str, str] = {
     "web": "gateway_agent.web.onlooker",
+    "mqtt": "gateway_agent.home_assistant.onlooker",
     "metrics": "gateway_agent.observe.metrics_onlooker",
 }
 """Name of the section -> module."""

@@ -138,10 +138,12 @@ class BrokerClient(aiomqtt.Client):
         means: Means,
         arrived: Arrived,
         acknowledged: Callable[[int, int], None],
+        will: aiomqtt.Will | None,
         *,
         is_5: bool,
         clean: bool,
     ) -> None:
+        """`will`: what the broker says when it loses the connection. The others are as in `BrokerConnection`."""
         ear = _Ear()
         properties = None
         if is_5:
@@ -158,7 +160,7 @@ class BrokerClient(aiomqtt.Client):
             logger=ear.logger,
             identifier=means.client_id,
             protocol=aiomqtt.ProtocolVersion.V5 if is_5 else aiomqtt.ProtocolVersion.V311,
-            will=None if clean else aiomqtt.Will(mqtt_topics.presence(means.tag), GONE, QOS, retain=True),
+            will=will,
             clean_session=None if is_5 else clean,
             clean_start=clean if is_5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY,
             timeout=tuning.MQTT_CONNECT_S,

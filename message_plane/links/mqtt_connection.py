@@ -52,7 +52,8 @@ class BrokerConnection:
         self._outbox = Outbox()
         self._packet_max = 0  # 0: no limit is known
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
-        self._client = BrokerClient(broker, means, arrived, self._acknowledged, is_5=is_5, clean=clean)
+        will = None if clean else aiomqtt.Will(mqtt_topics.presence(means.tag), GONE, QOS, retain=True)
+        self._client = BrokerClient(broker, means, arrived, self._acknowledged, will, is_5=is_5, clean=clean)
         self._expiry = EXPIRES if is_5 else None
 
     async def open(self) -> None:

@@ -14,6 +14,7 @@ from message_plane.links.mqtt_section import Broker
 _NOT_MQTT_5 = (1, 132)  # of 3.1.1, of 5
 REFUSED = 128  # reason codes from here on are errors
 
+_NOT_LET_IN = (134, 135)
 _AT_CONNECTING = {
     133: ("does not accept the name of this client", "Let the broker accept client IDs of 32 characters and more."),
     134: ("refuses this user or its password", "Correct user and password_file, or create the user at the broker."),
@@ -51,13 +52,16 @@ _ALERTS = (
 class BrokerTrouble(PlaneError):
     """A broker cannot be used now. The text names the broker, the reason and the next step.
 
-    `of_version` is True if it may have no MQTT 5.
+    `of_version` is True if it may have no MQTT 5, `of_user` if it does not let this user in.
     """
 
-    def __init__(self, broker: Broker, what: str, next_step: str, *, of_version: bool = False) -> None:
+    def __init__(
+        self, broker: Broker, what: str, next_step: str, *, of_version: bool = False, of_user: bool = False
+    ) -> None:
         super().__init__(f"the broker {broker} {what}.", next_step)
         self.broker = broker
         self.of_version = of_version
+        self.of_user = of_user
 
 
 def not_connected(broker: Broker, problem: BaseException, heard: str = "") -> BrokerTrouble:
@@ -151,7 +155,7 @@ def _refused(broker: Broker, reason: object) -> BrokerTrouble:
     if code in _NOT_MQTT_5:
         return BrokerTrouble(broker, "has no MQTT 5", "It is tried again with 3.1.1.", of_version=True)
     if code in _AT_CONNECTING:
-        return BrokerTrouble(broker, *_AT_CONNECTING[code])
+        return BrokerTrouble(broker, *_AT_CONNECTING[code], of_user=code in _NOT_LET_IN)
     return BrokerTrouble(broker, f"refuses the connection: {reason}", "Look into the broker's log.")
 
 
