@@ -85,7 +85,7 @@ def _former(path: Path, octets: bytes, fault: Fault) -> tuple[dict[str, str], di
     try:
         about = json.loads(members.pop(_ABOUT))
         written = about.pop("format")
-        if not all(isinstance(text, str) for text in about.values()):
+        if not all(isinstance(text, str) and text.isprintable() for text in about.values()):
             raise ValueError
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         raise _no_backup(path, fault) from None

@@ -173,6 +173,8 @@ def head_of(octets: bytes, path: Path, fault: Fault = StoreUnusable) -> Head:
         about, lock = fields["about"], fields["lock"]
         if not all(isinstance(text, str) for text in (*about, *about.values(), fields["salt"], lock["kind"])):
             raise ValueError
+        if not all(text.isprintable() for text in (*about, *about.values())):  # a terminal may act on it
+            raise ValueError
         return Head(dict(about), dict(lock), line + b"\n" + head)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _damaged(path, fault) from None

@@ -42,7 +42,7 @@ from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.recovery import epochs_ahead
 from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.store import ServerStore
-from key_servers.errors import ServerError
+from key_servers.errors import NotPossible, ServerError
 from keycast.copies import backup_facts, changes
 from keycast.copies.making import schemas
 from message_plane.errors import IdentityError, PlaneError
@@ -252,12 +252,13 @@ def put_back_server(
     backup_facts.require_members(path, members, wanted, _OF_SERVER, GatewayError)
     if server_identity.IDENTITY_FILE not in members:
         members |= _identity_of_server(path, about, state, url)
-    elif url is None:
-        theirs = OwnIdentity.from_octets(
-            members[server_identity.IDENTITY_FILE], f"{server_identity.IDENTITY_FILE} in {path}"
-        )
-        own = _key_of(state / server_identity.IDENTITY_FILE)
-        _require_no_other(path, state, _fingerprint(theirs), own, _peers_of(state))
+    else:
+        name = server_identity.IDENTITY_FILE
+        theirs = _fingerprint(OwnIdentity.from_octets(members[name], f"{name} in {path}"))
+        if url is None:
+            _require_no_other(path, state, theirs, _key_of(state / name), _peers_of(state))
+        elif _key_in_database(url) not in ("", theirs):
+            raise GatewayError(f"{path} has another identity than the database.", "Name another database, or empty it.")
     with _new_folder(state, members, url) as new:
         OwnIdentity.load(new / server_identity.IDENTITY_FILE)
         SessionFile(new / databases.SESSIONS_FILE).close()
@@ -337,6 +338,17 @@ def _key_of(path: Path) -> str:
     with contextlib.suppress(IdentityError):
         return _fingerprint(OwnIdentity.load(path))
     return ""
+
+
+def _key_in_database(url: str) -> str:
+    """Return the fingerprint of the CPNS Server whose store is in a database, empty if there is none."""
+    from key_servers.cpns_server.postgres import copies
+
+    try:
+        images = copies.stopped(url)[1]
+    except NotPossible:
+        return ""
+    return _fingerprint(OwnIdentity.from_octets(images[server_identity.IDENTITY_FILE], "The key in the database"))
 
 
 def _kept_identity(state: Path, names: tuple[str, ...]) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ CHECKS: dict[str, str] = {
     "broker": "keycast.doctor.brokers",
     "alarms": "keycast.doctor.alarms",
     "boards": "keycast.doctor.boards",
+    "backup": "keycast.doctor.backups",
 }
 """Name of the check -> module, which has a function `look(here)` that yields findings, at least one."""
 

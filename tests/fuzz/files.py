@@ -27,6 +27,8 @@ from keycast.mikey_form.key_file import read_keys
 from keycast.places import HW_CONFIGS
 from message_plane.errors import IdentityError
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from private_store import archive, backup_keys, sealed
+from private_store.errors import StoreUnusable
 from tests.fuzz.datagrams import CCS
 from tests.fuzz.portable_parsers import PARSERS, RECORD
 from tests.fuzz.target import Target
@@ -47,6 +49,21 @@ def _file(read: Callable[[Path], Any]) -> Callable[[bytes], None]:
         read(path)
 
     return parse
+
+
+_LOCK = sealed.Lock({"kind": "of this target"}, bytes(range(32)))
+_ZIP = archive.packed(
+    {"keycast-backup.json": b'{"format": "keycast backup 1", "of": "gateway"}', "store/a.db": bytes(99)}
+)
+_SEALED = sealed.seal({"of": "gateway", "id": "gw"}, _ZIP, _LOCK)
+_BACKUPS = (_SEALED, _SEALED[:-17], _ZIP, sealed.MAGIC + b"3 2\n{}", b"")
+_RECIPIENT = b'{"format": "keycast backup recipient 1", "public_key": "' + b"5a" * 32 + b'"}'
+
+
+def _read_backup(path: Path) -> None:
+    """Whatever the head says, no passphrase is tried: what that may cost has a test of its own."""
+    archive.manifest(path)
+    archive.read(path, sealed.with_key_of(_LOCK))
 
 
 class Flash:
@@ -160,6 +177,8 @@ TARGETS = (
     Target("key-store", _key_store, (CpnsError,), (_flash_copies("gkdk0", RECORD.pack()),)),
     Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),
     Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),
+    Target("backup", _file(_read_backup), (StoreUnusable,), _BACKUPS),
+    Target("backup-recipient", _file(backup_keys.recipient), (StoreUnusable,), (_RECIPIENT, b"[" * 3000)),
     Target("identity-file", _file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
     Target("signing-key-file", _file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
     Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),

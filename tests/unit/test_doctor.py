@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from keycast.doctor.finding import Grade, bad, good, warning
 from keycast.doctor.service import judged
 from keycast.doctor.surroundings import Surroundings, look_around
 from keycast.program import program
+from keycast.terminal.dates import iso
+from private_store import last_backup
 from tests.privileges import needs_root
 from tests.unit.home_world import BOARDS, Home, configured
 
@@ -230,6 +233,24 @@ ALARM = {
     "since": 1_800_000_000,
     "text": "Nothing can be stored.",
 }
+
+
+@pytest.mark.parametrize(
+    ("age_s", "devices", "wanted"),
+    [
+        (None, [], "good"),
+        (None, [{"pne_id": "lamp", "age_s": 1.0}], "warning"),
+        (3600.0, [], "good"),
+        (-86_400.0, [], "good"),
+        (9 * 86_400.0, [], "warning"),
+    ],
+)
+def test_how_old_the_last_backup_is(tmp_path, age_s, devices, wanted):
+    here = here_with(tmp_path, devices=devices)
+    here.state.mkdir(mode=0o700, exist_ok=True)
+    if age_s is not None:
+        last_backup.note(here.state, {"made": iso(time.time() - age_s)})
+    assert grades(found_by(here, "backup")) == [wanted]
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,18 @@ def test_a_hostile_head_is_refused_in_a_sentence(octets):
         sealed.head_of(octets, Path("x"))
 
 
+@pytest.mark.parametrize("text", ["gw\x1b[2J", "gw\u202e", "a\nb"])
+def test_a_manifest_that_a_terminal_would_act_on_is_refused(text, path):
+    lock = sealed.Lock({"kind": "of this test"}, bytes(32))
+    files.write_new(path, sealed.seal({"of": "gateway", "id": text}, b"", lock))
+    with pytest.raises(StoreUnusable, match="damaged"):
+        archive.manifest(path)
+    path.unlink()
+    former(path, {"id": text})
+    with pytest.raises(StoreUnusable, match="damaged"):
+        archive.manifest(path)
+
+
 def zipped(*members):
     octets = io.BytesIO()
     with zipfile.ZipFile(octets, "w", zipfile.ZIP_DEFLATED) as made:

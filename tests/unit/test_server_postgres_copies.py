@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway_agent.errors import GatewayError
 from key_servers.cpns_server import group_version
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
@@ -91,3 +92,31 @@ async def test_nothing_is_put_back_under_a_process_that_lives(url: str, tmp_path
         database.write("INSERT INTO server_process VALUES ('another', 9000000000000)")
     with pytest.raises(StoreInUse, match="Stop all of them"):
         await asyncio.to_thread(state_copies.put_back_server, state, backup, UNLOCK, url=url)
+
+
+async def test_another_server_in_the_database_is_not_replaced_and_one_without_identity_keeps_its_own(
+    url: str, tmp_path: Path
+) -> None:
+    credential = await fill(tmp_path / "state", url)
+    server_id, images = await asyncio.to_thread(state_copies.stopped_server, tmp_path / "state", url)
+    whole, part = tmp_path / "whole.backup", tmp_path / "part.backup"
+    state_copies.write_server_backup(server_id, whole, images, LOCK, identity=True)
+    state_copies.write_server_backup(server_id, part, images, LOCK, identity=False)
+
+    async def restore(backup: Path) -> state_copies.PutBack:
+        return await asyncio.to_thread(
+            state_copies.put_back_server, tmp_path / "state", backup, UNLOCK, url=url, older=True
+        )
+
+    assert (await restore(part)).held == (SG,)
+    server = await CpnsServer.open(tmp_path / "state", CONFIG, database_url=url)
+    assert server.credential() == credential
+    await server.close()
+    emptied(url)
+    with pytest.raises(NotPossible, match="no CPNS Server"):
+        await restore(part)
+    await fill(tmp_path / "another", url)
+    with pytest.raises(GatewayError, match="has another identity than the database"):
+        await restore(whole)
+    with pytest.raises(GatewayError, match="has no identity, and the Server's is another one"):
+        await restore(part)
