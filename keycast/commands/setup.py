@@ -190,8 +190,10 @@ def _answer(
     lines = [f"{file.path} is written."] if is_changed else []
     if unit is not None and started:
         lines.append(f"The gateway runs, as the service {unit.name}.")
-    elif unit is not None:
+    elif unit is not None and unit.text:
         lines += [f"\n{unit.path} would be:\n", unit.text]
+    elif unit is not None:
+        lines.append(f"{unit.path} is installed. Start it: systemctl enable --now {unit.name}")
     answer(value, *lines, lambda: _show(steps))
 
 

@@ -11,14 +11,25 @@ USER, SYSTEM = "user", "system"
 _OF_USER = Path(".config/systemd/user")
 _OF_SYSTEM = Path("/etc/systemd/system")
 
+_PACKAGED = Path("/usr/lib/systemd/system") / NAME
+_PACKAGED_CONFIG = Path("/etc/keycast/keycast.toml")
+
 _TEXT = """\
 [Unit]
 Description=keycast PN GW
-{after}
+{after}StartLimitIntervalSec=60
+StartLimitBurst=4
+
 [Service]
+Type=notify
+NotifyAccess=main
 {account}ExecStart={program} gateway run -c {config}
+UMask=0077
+TimeoutStartSec=300
+WatchdogSec=60
 Restart=on-failure
 RestartSec=15
+RestartPreventExitStatus=2 78
 NoNewPrivileges=yes
 
 [Install]
@@ -44,8 +55,11 @@ class Unit:
 def unit_of(scope: str, config: Path) -> Unit:
     """Return the unit of a gateway with the configuration file `config`, an absolute path.
 
-    `scope` is USER for a service of this user; with SYSTEM the system starts it, as the owner of that file.
+    `scope` is USER for a service of this user; with SYSTEM the system starts it, as the owner of that file. For the
+    file of the package it is the unit of the package.
     """
+    if scope == SYSTEM and config == _PACKAGED_CONFIG and _PACKAGED.exists():
+        return Unit(NAME, _PACKAGED, "", of_user=False)
     how = {"program": _quoted(_program()), "config": _quoted(str(config))}
     if scope == USER:
         text = _TEXT.format(after="", account="", target="default.target", **how)

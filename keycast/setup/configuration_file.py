@@ -1,7 +1,6 @@
 """The configuration file before and after `keycast setup`: it is read once, and written once if a person wants it."""
 
 import os
-import pwd
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from gateway_agent.config.load import SIZE_MAX, ignore, of_text
 from gateway_agent.errors import ConfigError
+from keycast.setup.account import name_of
 from keycast.setup.answers import Answers, answers_in, settings_of
 from keycast.setup.edits import changes_between, edited
 from keycast.setup.first_file import new_text
@@ -31,7 +31,7 @@ class ConfigurationFile:
         return text
 
     def write(self, text: str) -> None:
-        """Write the file; one that was there keeps its owner and its mode.
+        """Write the file; one that was there keeps its owner and its mode, a new one of root's has those of its folder.
 
         Raises ConfigError if it cannot be written, or was changed since it was read; then it stays as it is.
         """
@@ -39,13 +39,16 @@ class ConfigurationFile:
             if os.path.lexists(self.path) and not self.path.read_bytes():
                 self.path.unlink()
             files.write_new(self.path, text.encode(), ConfigError)
+            folder = os.stat(self.path.parent)
+            if os.geteuid() == 0 and folder.st_uid:  # root writes it for another
+                os.chown(self.path, folder.st_uid, folder.st_gid)
             return
         with files.exchanging(self.path, ConfigError) as write:
             status = os.stat(self.path)
             if _text_of(self.path) != self.text:
                 raise ConfigError(f"{self.path} was changed meanwhile.", "Type the command again: it reads it anew.")
             write(text.encode())
-            if status.st_uid != os.geteuid():
+            if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                 os.chown(self.path, status.st_uid, status.st_gid)
             os.chmod(self.path, status.st_mode & 0o777)
 
@@ -65,7 +68,7 @@ def read(path: Path, tell: Callable[[str], None] = ignore) -> ConfigurationFile:
     owner = os.stat(path).st_uid
     if os.geteuid() not in (0, owner):
         raise ConfigError(
-            f"{path} belongs to {_name_of(owner)}.", f"Give the command as that user: sudo -u {_name_of(owner)} ..."
+            f"{path} belongs to {name_of(owner)}.", f"Give the command as that user: sudo -u {name_of(owner)} ..."
         )
     text = _text_of(path)
     if not text.strip():
@@ -90,12 +93,5 @@ def _require_folder(path: Path) -> None:
         raise ConfigError(f"There is no folder {folder}.", "Make it, or name another file.")
     if not os.access(folder, os.W_OK | os.X_OK):
         is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
-        why = "its file system is read-only" if is_read_only else f"it belongs to {_name_of(folder.stat().st_uid)}"
+        why = "its file system is read-only" if is_read_only else f"it belongs to {name_of(folder.stat().st_uid)}"
         raise ConfigError(f"The folder {folder} cannot be written: {why}.", "Name a file in another one.")
-
-
-def _name_of(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"the user {uid}"

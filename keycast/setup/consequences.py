@@ -1,5 +1,6 @@
 """What comes with the answers beside the file: passwords, the trust in a CPNS Server, a service, a trial of it all."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from keycast.services import trusted_server, units
 from keycast.services.gateway_trial import trial
 from keycast.services.units import Unit
 from keycast.setup import becoming_a_service
+from keycast.setup.account import Account, account_of, acting_as
 from keycast.setup.answers import HERE
 from keycast.setup.configuration_file import ConfigurationFile
 from keycast.setup.next_steps import GatewayNow
@@ -47,8 +49,10 @@ async def trial_of(path: Path, text: str, said: Said) -> str:
     """
     if said.broker_password:
         return ""
+    config = of_text(text.encode(), path)
     try:
-        await trial(of_text(text.encode(), path))
+        with acting_as(account_of(path, config.gateway.state_dir)):
+            await trial(config)
     except (CpnsError, GatewayError, ServerError, PlaneError, PrivateStoreError) as problem:
         return str(problem)
     return ""
@@ -62,29 +66,39 @@ def has_more(said: Said) -> bool:
 
 
 def carry_out(file: ConfigurationFile, text: str | None, said: Said) -> str:
-    """Write passwords, then the file if `text` is not None, then what lies in the state folder.
+    """Write passwords, the file if `text` is not None, and what lies in the state folder.
 
     Returns the gateway's credential in hexadecimal if a CPNS Server elsewhere must be told it, else "".
     """
-    folder = file.path.parent
+    config = of_text((text or file.text).encode(), file.path)
+    if text is not None and not file.text:
+        file.write(text)  # whose it is says whose the rest is
+    account = account_of(file.path, config.gateway.state_dir)
+    _write_passwords(file.path.parent, said, account)
+    if text is not None and file.text:
+        file.write(text)
+    with acting_as(account):
+        if said.page_password:
+            set_password(config.gateway.state_dir, said.page_password)
+        if said.answers.uplink == HERE:
+            return ""
+        if said.credential:
+            trusted_server.trust_server(config, server_credential(said.credential))
+        identity, _ = own_keys(config)
+    return identity.credential.ccs.hex()
+
+
+def _write_passwords(folder: Path, said: Said, account: Account | None) -> None:
+    answers = said.answers
     for name, password in (
-        (said.answers.mqtt_password, said.mqtt_password),
-        (said.answers.broker_password, said.broker_password),
+        (answers.mqtt_password, said.mqtt_password),
+        (answers.broker_password, said.broker_password),
     ):
         if password:
             with files.exchanging(folder / name) as write:
                 write(password.encode() + b"\n")
-    if text is not None:
-        file.write(text)
-    config = load(file.path)
-    if said.page_password:
-        set_password(config.gateway.state_dir, said.page_password)
-    if said.answers.uplink == HERE:
-        return ""
-    if said.credential:
-        trusted_server.trust_server(config, server_credential(said.credential))
-    identity, _ = own_keys(config)
-    return identity.credential.ccs.hex()
+            if account is not None:
+                os.chown(folder / name, account.uid, account.gid)
 
 
 def runs(path: Path, *, is_changed: bool) -> GatewayNow:
