@@ -13,6 +13,7 @@ from gateway_agent.web.live import Live
 from gateway_agent.web.log_in import LOG_IN, LogIn
 from gateway_agent.web.page import Handler
 from gateway_agent.web.pages import PAGES
+from gateway_agent.web.pages.pairing_desk import DESK, PairingDesk
 from gateway_agent.web.render import STATIC, TEMPLATES, environment
 from gateway_agent.web.static_files import StaticFiles
 from http_door.log import DoorLog
@@ -36,6 +37,8 @@ def application(sight: Sight, log_in: LogIn, names: Collection[str]) -> web.Appl
         sight,
     )
     static = StaticFiles()
+    made[DESK] = PairingDesk(sight)
+    made.on_cleanup.append(made[DESK].close)
     made[LOG_IN], made[STATIC], made[TEMPLATES] = log_in, static, environment(static)
 
     def answer(method: str, path: str, handler: Handler) -> None:

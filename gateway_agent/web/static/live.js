@@ -1,0 +1,89 @@
+// Keeps a page true while it is open: ages count on, and what an event has changed is read anew.
+(() => {
+  "use strict";
+  const body = document.body;
+  const REFRESH_MS = 150; // of a burst of events one reading; a delivery to 1,000 boards is many events
+  const EVERY_MS = Number(body.dataset.every); // for what changes without an event, such as when a board was heard
+  const skew = Number(body.dataset.now) - Date.now() / 1000; // the gateway's clock counts, not this machine's
+
+  const now = () => Date.now() / 1000 + skew;
+
+  // The words of `ago` in gateway_agent/web/pages/words.py.
+  function ago(seconds) {
+    for (const [size, unit] of [[86400, "days"], [3600, "h"], [60, "min"]]) {
+      if (seconds >= 2 * size) return `${Math.floor(seconds / size)} ${unit} ago`;
+    }
+    return `${Math.max(0, Math.floor(seconds))} s ago`;
+  }
+
+  function tick() {
+    for (const each of document.querySelectorAll("time[data-ago]")) {
+      const text = ago(now() - Number(each.dataset.ago));
+      if (each.textContent !== text) each.textContent = text;
+    }
+    for (const each of document.querySelectorAll("[data-until]")) {
+      const left = Math.max(0, Math.ceil(Number(each.dataset.until) - now()));
+      const text = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+      if (each.tagName === "PROGRESS") each.value = left;
+      else if (each.textContent !== text) each.textContent = text;
+    }
+  }
+
+  // One reading at a time; whatever happens meanwhile makes one more.
+  let reading = false, due = false, wait = 0, halted = false;
+  async function read() {
+    clearTimeout(wait);
+    wait = 0;
+    if (halted || !document.getElementById("live")) return;
+    if (reading) { due = true; return; }
+    reading = true;
+    due = false;
+    try {
+      await htmx.ajax("GET", location.href, { target: "#live", select: "#live", swap: "outerMorph" });
+    } finally {
+      reading = false;
+    }
+    tick();
+    document.dispatchEvent(new Event("page:read"));
+    if (due) soon();
+  }
+  const soon = () => { wait ||= setTimeout(read, REFRESH_MS); };
+
+  const AGAIN_MS = 5000; // a browser tries again by itself, unless the gateway refuses: too many pages are live, or logged out
+
+  function listen(url) {
+    const state = document.getElementById("state");
+    const source = new EventSource(url);
+    const says = (text, is) => { state.textContent = text; state.className = is; };
+    source.onopen = () => says("Live: what happens shows here at once.", "good");
+    source.onerror = () => {
+      says("Not live now; trying again. What is shown may be old.", "bad");
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, AGAIN_MS, url);
+    };
+    source.addEventListener("told", (message) => {
+      document.dispatchEvent(new CustomEvent("page:told", { detail: JSON.parse(message.data) }));
+      soon();
+    });
+    source.addEventListener("lost", soon);
+    source.addEventListener("again", soon);
+    addEventListener("pagehide", () => source.close());
+  }
+
+  const halt = document.getElementById("halt");
+  if (halt) {
+    halt.hidden = false;
+    halt.addEventListener("click", () => {
+      halted = !halted;
+      halt.textContent = halted ? "Go on" : "Pause";
+      halt.setAttribute("aria-pressed", String(halted));
+      read();
+    });
+  }
+  tick();
+  setInterval(tick, 1000);
+  if (body.dataset.live) {
+    listen(body.dataset.live);
+    setInterval(() => { if (!document.hidden) soon(); }, EVERY_MS);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+  }
+})();
