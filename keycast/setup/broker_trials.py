@@ -3,21 +3,18 @@
 import asyncio
 import contextlib
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gateway_agent.config.load import parse
+from gateway_agent.errors import ConfigError
+from gateway_agent.home_assistant.trial import try_broker
 from gateway_agent.uplinks.by_kind import try_brokers
 from keycast.setup.answers import Answers, settings_of
 from keycast.setup.first_file import new_text
 from message_plane.errors import PlaneError
-from message_plane.links.mqtt_client import means_of
-from message_plane.links.mqtt_connection import BrokerConnection
-from message_plane.links.mqtt_section import MqttSection, broker_of
-from message_plane.links.mqtt_trouble import BrokerTrouble
 from private_store import files
 
 
@@ -30,15 +27,12 @@ class BrokerTrials:
     def home_assistant(self, answers: Answers, password: str) -> str:
         """Connect to the broker of Home Assistant, and say nothing there."""
         with _in_a_file(password) as typed:
-            named = answers.mqtt_password and str(self.folder / answers.mqtt_password)
-            paths = {"password_file": typed or named, "ca": answers.mqtt_ca}
-            how: dict[str, Any] = {key: self.folder / path for key, path in paths.items() if path}
+            text = new_text(settings_of(replace(answers, mqtt_password=typed or answers.mqtt_password)))
             try:
-                section = MqttSection(brokers=[answers.mqtt_broker], user=answers.mqtt_user, **how)
-                asyncio.run(_connect(section, answers.gateway))
-            except (PlaneError, ValueError) as problem:
-                return _sentence(problem)
-        return ""
+                config: Any = parse(text.encode(), folder=self.folder)
+            except ConfigError as wrong:
+                return str(wrong)
+            return asyncio.run(try_broker(config.mqtt, answers.gateway))
 
     def uplink(self, answers: Answers, password: str) -> str:
         """Connect to the brokers on the way to the CPNS Server; one that lets this gateway in is enough."""
@@ -62,28 +56,3 @@ def _in_a_file(password: str) -> Iterator[str]:
         path = Path(folder) / "password"
         files.write_new(path, password.encode() + b"\n")
         yield str(path)
-
-
-async def _connect(section: MqttSection, gateway_id: str) -> None:
-    """Connect and end the connection. Raises PlaneError."""
-    broker, means = broker_of(section.brokers[0]), means_of(section, gateway_id, "setup")
-    is_5 = True
-    while True:
-        connection = BrokerConnection(
-            broker, means, lambda *_: None, lambda trouble: None, Counter(), is_5=is_5, clean=True
-        )
-        try:
-            await connection.open()
-            return
-        except BrokerTrouble as trouble:
-            if not (trouble.of_version and is_5):
-                raise
-            is_5 = False
-        finally:
-            await connection.close()
-
-
-def _sentence(problem: Exception) -> str:
-    if isinstance(problem, PlaneError):
-        return str(problem)
-    return str(problem).rpartition("Value error, ")[2].partition(" [type")[0]

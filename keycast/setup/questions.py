@@ -323,7 +323,7 @@ class Interview:
                 broker_of(text)
             except ValueError as wrong:
                 return f"{text!a} is not {wrong}"
-            return _refusal(replace(said.answers, mqtt_broker=text))
+            return _refusal(replace(said.answers, mqtt_broker=text, mqtt_plain=True))  # which is asked below
 
         while True:
             present = said.answers.mqtt_broker
@@ -353,12 +353,14 @@ class Interview:
                 self._given["mqtt_broker"] = ""
 
     def _user(self, said: Said) -> None:
-        self._text(said, "mqtt_user", "Which user is the gateway there? (empty: none is needed)")
+        before = said.answers.mqtt_password
+        self._text(said, "mqtt_user", "Which user is the gateway there? (empty: none is needed)", mqtt_password="")
+        said.answers = replace(said.answers, mqtt_password=before if said.answers.mqtt_user else "")
         if "mqtt_password" in self._given:
             said.answers = replace(said.answers, mqtt_password=str(self._given["mqtt_password"]))
         elif said.answers.mqtt_user:
-            before = "that of before" if said.answers.mqtt_password else "none"
-            said.mqtt_password = self._asking.secret(f"Password of {said.answers.mqtt_user} (empty: {before})")
+            empty = "that of before" if before else "none"
+            said.mqtt_password = self._asking.secret(f"Password of {said.answers.mqtt_user} (empty: {empty})")
 
     def _may_be_read(self, said: Said) -> bool:
         """Return False if a password would go to another machine without TLS, and the person does not want that.

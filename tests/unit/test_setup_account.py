@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -24,7 +25,12 @@ def test_what_root_makes_for_another_account_is_that_account_s(tmp_path: Path) -
     state.mkdir(0o700)
     os.chown(state, NOBODY, NOBODY)
     secret.write_text("correct horse\n")
-    config.write_text('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "state"\n[broadcast]\ninterfaces = ["lo"]\n')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        plane = f'[message_plane]\nlisten = ["127.0.0.1"]\nport = {free.getsockname()[1]}\ndiscovery = false\n'
+    config.write_text(
+        f'[gateway]\nid = "gw"\npn = "home"\nstate_dir = "state"\n[broadcast]\ninterfaces = ["lo"]\n{plane}'
+    )
     config.chmod(0o640)
     os.chown(config, 0, NOBODY)
     words = ["setup", str(config), "--yes", "--web", "this-machine", "--web-password-file", str(secret)]

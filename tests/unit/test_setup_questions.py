@@ -1,7 +1,7 @@
 """The questions of `keycast setup`: which are put, what is their default, and what is no answer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,14 @@ def test_a_password_goes_to_another_machine_without_tls_only_if_that_is_said(tmp
     assert said_by(NobodyThere(), **elsewhere, mqtt_plain=True).answers.mqtt_plain
     assert said_by(Person({"Send it all the same": True}), **elsewhere).answers.mqtt_plain
     assert not said_by(NobodyThere(), **elsewhere | {"mqtt_broker": "mqtts://10.0.0.2"}).answers.mqtt_plain
+
+
+def test_another_broker_without_a_user_has_no_password_any_more() -> None:
+    before = Answers(mqtt_broker="mqtt://10.0.0.2", mqtt_user="ha", mqtt_password="ha.password", mqtt_plain=True)
+    answers = said_by(Person({"Which MQTT": "mqtt://10.0.0.9", "Which user": ""}), before).answers
+    assert answers == Answers(mqtt_broker="mqtt://10.0.0.9")
+    answers = said_by(Person({"Which MQTT": "mqtt://10.0.0.9", "Send it": True}), before).answers
+    assert answers == replace(before, mqtt_broker="mqtt://10.0.0.9")
 
 
 def test_a_password_of_the_page_that_is_too_short_is_asked_for_again() -> None:
