@@ -55,7 +55,7 @@ from message_plane.links.link import Link
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
 from message_plane.session_file import SessionFile
-from private_store import contents, files, folders, restoring
+from private_store import contents, files, folders, last_backup, restoring
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt_brokers import BrokerState
@@ -429,6 +429,7 @@ class GatewayApp:
                 BrokerView(each.url, each.connected, int(ago + each.since_s), each.problem) for each in self.brokers()
             ),
             self.commits,
+            last_backup.made_at(self.config.gateway.state_dir),
         )
 
     def _links(self) -> list[Link[Any]]:

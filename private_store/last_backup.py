@@ -1,5 +1,6 @@
 """A note in a state folder of the last backup that was made of it, for those who tell a person that it is long ago."""
 
+import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,14 @@ def note(folder: Path, about: Mapping[str, str], fault: Fault = StoreUnusable) -
     """Write down what the backup says of itself. Raises `fault`."""
     with files.exchanging(folder / NAME, fault) as write:
         write((json.dumps(dict(about), indent=1) + "\n").encode())
+
+
+def made_at(folder: Path) -> int:
+    """Return when the last backup of the state in `folder` was made, in Unix seconds; 0 if none is known of."""
+    try:
+        return int(datetime.datetime.fromisoformat(noted(folder).get("made", "")).timestamp())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def noted(folder: Path) -> dict[str, str]:

@@ -13,3 +13,4 @@ class MachineView:
     addresses: tuple[str, ...]
     brokers: tuple[BrokerView, ...]
     commits: int
+    backed_up_at: int = 0

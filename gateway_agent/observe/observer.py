@@ -108,6 +108,7 @@ class Observer:
             pairing=self._pairing,
             counters=dict(sorted(self._counters.items())),
             commits=machine.commits,
+            backed_up_at=machine.backed_up_at,
         )
 
     def figures(self) -> Figures:

@@ -174,7 +174,8 @@ class Snapshot:
     """A whole gateway at the time `at`. `version`: of keycast; `event_number`: of the newest event that is in it.
 
     `stopped`: why broadcasts and pulls are stopped (SEC-02); `withholds_keys`: no key is given out until the CPNS
-    Server answers (SEC-28). `commits`: synced writes since the start, which wear SD cards.
+    Server answers (SEC-28). `commits`: synced writes since the start, which wear SD cards. `backed_up_at`: when the
+    last backup was made, 0 if none is known of.
     """
 
     at: int
@@ -198,6 +199,7 @@ class Snapshot:
     pairing: PairingView | None
     counters: Mapping[str, int]
     commits: int
+    backed_up_at: int
 
     def group(self, sg_id: str) -> ServiceGroupView | None:
         """Return one Service Group, None for none of this name."""

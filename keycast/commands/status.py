@@ -1,5 +1,6 @@
 """`keycast status`: show what a running gateway sees and does."""
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +118,8 @@ def _show(state: dict[str, Any]) -> None:
         sent = f"{network['sent']} broadcasts sent, {network['failed']} failed"
         console.print(f"{network['interface']}: {sent}{problem}{deaf}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
+    if state["backed_up_at"]:
+        console.print(f"last backup: {ago(max(0.0, time.time() - state['backed_up_at']))}")
     silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
     if silent:
         more = [f"and {len(silent) - _NAMED_MAX} more"] if len(silent) > _NAMED_MAX else []

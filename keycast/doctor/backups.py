@@ -1,6 +1,5 @@
 """The check of the backups: how long ago the last one was made."""
 
-import datetime
 import time
 from collections.abc import Iterator
 
@@ -19,14 +18,14 @@ def look(here: Surroundings) -> Iterator[Finding]:
     """Yield the age of the last backup of this gateway. One that was made elsewhere, by a copy, is not known."""
     if here.state is None or not here.state.exists():
         return
-    made = last_backup.noted(here.state).get("made")
-    if made is None and here.status is not None and not here.status["devices"]:
+    made_at = last_backup.made_at(here.state)
+    if not made_at and here.status is not None and not here.status["devices"]:
         yield good("there is no backup, and no board that a loss of the disk would cost")
         return
-    if made is None:
+    if not made_at:
         yield warning("There is no backup: after a loss of the disk each board must be paired again.", _HOW, _PAGE)
         return
-    age_s = time.time() - datetime.datetime.fromisoformat(made).timestamp()
+    age_s = time.time() - made_at
     if age_s > OLD_S:
         yield warning(f"The last backup was made {ago(age_s)}.", _HOW, _PAGE)
     else:

@@ -156,6 +156,7 @@ def _status(seen: Snapshot) -> dict[str, Any]:
     return {
         "release": seen.version,
         "started_at": seen.started_at,
+        "backed_up_at": seen.backed_up_at,
         "gateway_id": seen.gateway_id,
         "pn_id": seen.pn_id,
         "pn_alias": seen.pn_alias,

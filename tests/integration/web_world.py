@@ -36,7 +36,7 @@ def snapshot(**changed: Any) -> Snapshot:
     uplink = UplinkView("embedded", "server.local", True, 1.0, "")
     every = nothing | {"at": 1_800_000_000, "event_number": 0, "version": "0.1.0", "started_at": 1_799_990_000}
     every |= {"gateway_id": "gw.home", "pn_id": "home", "pn_alias": 1, "uplink": uplink, "stopped": ""}
-    every |= {"withholds_keys": False, "pairing": None, "counters": {}, "commits": 0}
+    every |= {"withholds_keys": False, "pairing": None, "counters": {}, "commits": 0, "backed_up_at": 0}
     return Snapshot(**{name: value for name, value in (every | changed).items() if name in Snapshot.__slots__})
 
 

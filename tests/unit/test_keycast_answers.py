@@ -152,6 +152,7 @@ def test_dates_that_a_person_types() -> None:
 QUIET: dict[str, Any] = {
     "gateway_id": "gw", "pn_id": "home", "uplink": "embedded", "addresses": [], "networks": [],
     "server_age_s": None, "server_problem": "", "is_withholding": False, "brokers": [],
+    "backed_up_at": 0,
     "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
 GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}

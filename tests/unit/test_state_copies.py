@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from gateway_agent.app import own_keys
+from gateway_agent.observe.observer import ServerFacts
 from gateway_agent.val_client.app import GROUPS_FILE
 from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk
@@ -24,7 +25,7 @@ from keycast.commands import server as server_command
 from keycast.copies import backup_facts, state_copies
 from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
-from private_store import archive, contents, files, restoring
+from private_store import archive, contents, files, last_backup, restoring
 from private_store.migrations import scripts
 from tests.unit.copies_world import LOCK, UNLOCK, back_up, keyed_again, octets_of, put_back
 from tests.unit.home_world import BOARDS, SG, Home
@@ -50,6 +51,8 @@ async def test_a_backup_holds_all_that_is_needed_and_nothing_that_opens_a_messag
         await home.live(service)
         if when == "running":
             await service.back_up(str(backup), LOCK.text(), True)
+            seen = service.app.observer(ServerFacts).snapshot().backed_up_at
+            assert seen == last_backup.made_at(home.state) > 0
     if when == "stopped":
         await back_up(home, backup)
     assert backup.stat().st_mode & 0o777 == 0o600
