@@ -33,10 +33,10 @@ class Answers:
     """All answers. `state` is the state folder relative to the file, `ble` the sender of adverts, "off" for none.
 
     `uplink` is one of HERE, UDP and MQTT; `host` and `port` count with UDP, `brokers` (URLs), `broker_files` (a folder
-    with the files of a client) or `broker_user` and `broker_password` (a file) with MQTT. `page` is one of NO_PAGE,
-    THIS_MACHINE and HOME_NETWORK; on the home network it has TLS if `page_certificate` and `page_key` name files.
-    `mqtt_broker` is the broker of Home Assistant, "" for none; `mqtt_password` and `mqtt_ca` are files, "" for none;
-    with `mqtt_plain` the password goes to another machine without TLS.
+    with the files of a client) or `broker_user` and `broker_password_file` with MQTT. `page` is one of NO_PAGE,
+    THIS_MACHINE and HOME_NETWORK; on the home network it has TLS if `page_certificate` and `page_key_file` name files.
+    `mqtt_broker` is the broker of Home Assistant, "" for none; `mqtt_password_file` and `mqtt_ca` are files, "" for
+    none; with `mqtt_plain` the password goes to another machine without TLS.
     """
 
     gateway: str = "gw.home"
@@ -50,15 +50,15 @@ class Answers:
     brokers: tuple[str, ...] = ()
     broker_files: str = ""
     broker_user: str = ""
-    broker_password: str = ""
+    broker_password_file: str = ""
     ble: str = NO_BLE
     page: str = NO_PAGE
     page_port: int = 8686
     page_certificate: str = ""
-    page_key: str = ""
+    page_key_file: str = ""
     mqtt_broker: str = ""
     mqtt_user: str = ""
-    mqtt_password: str = ""
+    mqtt_password_file: str = ""
     mqtt_ca: str = ""
     mqtt_plain: bool = False
 
@@ -92,15 +92,15 @@ def answers_in(tree: Mapping[str, Any]) -> Answers:
         brokers=tuple(uplink.get("brokers", ())),
         broker_files=_folder_of_client(uplink),
         broker_user=uplink.get("user", ""),
-        broker_password=uplink.get("password_file", ""),
+        broker_password_file=uplink.get("password_file", ""),
         ble=_section(tree, "ble").get("sender", AUTO if "ble" in tree else NO_BLE),
         page=_who_sees_the_page(web) if "web" in tree else NO_PAGE,
         page_port=web.get("port", fresh.page_port),
         page_certificate=web.get("tls_certificate", ""),
-        page_key=web.get("tls_key", ""),
+        page_key_file=web.get("tls_key", ""),
         mqtt_broker=mqtt.get("broker", "mqtt://127.0.0.1" if "mqtt" in tree else ""),
         mqtt_user=mqtt.get("user", ""),
-        mqtt_password=mqtt.get("password_file", ""),
+        mqtt_password_file=mqtt.get("password_file", ""),
         mqtt_ca=mqtt.get("ca", ""),
         mqtt_plain=mqtt.get("plain", False),
     )
@@ -123,7 +123,7 @@ def _uplink(answers: Answers) -> dict[str, Any]:
         found["brokers"] = list(answers.brokers)
         if answers.broker_files:
             found |= {key: str(Path(answers.broker_files) / name) for key, name in CLIENT_FILES.items()}
-        found |= _if_said(user=answers.broker_user, password_file=answers.broker_password)
+        found |= _if_said(user=answers.broker_user, password_file=answers.broker_password_file)
     return found
 
 
@@ -132,7 +132,7 @@ def _web(answers: Answers) -> dict[str, Any] | None:
         return None
     everywhere = answers.page == HOME_NETWORK
     found: dict[str, Any] = {"listen": [_ALL_ADDRESSES if everywhere else _LOOPBACK_ADDRESS], "port": answers.page_port}
-    found |= _if_said(tls_certificate=answers.page_certificate, tls_key=answers.page_key)
+    found |= _if_said(tls_certificate=answers.page_certificate, tls_key=answers.page_key_file)
     if everywhere and not answers.page_certificate:
         found["plain"] = True
     return found
@@ -141,7 +141,7 @@ def _web(answers: Answers) -> dict[str, Any] | None:
 def _mqtt(answers: Answers) -> dict[str, Any] | None:
     if not answers.mqtt_broker:
         return None
-    files = {"password_file": answers.mqtt_password, "ca": answers.mqtt_ca}
+    files = {"password_file": answers.mqtt_password_file, "ca": answers.mqtt_ca}
     plain = {"plain": True} if answers.mqtt_plain else {}
     return {"broker": answers.mqtt_broker} | _if_said(user=answers.mqtt_user, **files) | plain
 

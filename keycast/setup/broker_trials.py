@@ -27,7 +27,7 @@ class BrokerTrials:
     def home_assistant(self, answers: Answers, password: str) -> str:
         """Connect to the broker of Home Assistant, and say nothing there."""
         with _in_a_file(password) as typed:
-            text = new_text(settings_of(replace(answers, mqtt_password=typed or answers.mqtt_password)))
+            text = new_text(settings_of(replace(answers, mqtt_password_file=typed or answers.mqtt_password_file)))
             try:
                 config: Any = parse(text.encode(), folder=self.folder)
             except ConfigError as wrong:
@@ -37,7 +37,7 @@ class BrokerTrials:
     def uplink(self, answers: Answers, password: str) -> str:
         """Connect to the brokers on the way to the CPNS Server; one that lets this gateway in is enough."""
         with _in_a_file(password) as typed:
-            text = new_text(settings_of(replace(answers, broker_password=typed or answers.broker_password)))
+            text = new_text(settings_of(replace(answers, broker_password_file=typed or answers.broker_password_file)))
             try:
                 config = parse(text.encode(), folder=self.folder)
                 found = asyncio.run(try_brokers(config.uplink, answers.gateway))

@@ -29,10 +29,11 @@ from private_store.errors import PrivateStoreError
 def name_password_files(file: ConfigurationFile, said: Said) -> None:
     """Name the files, beside the configuration, in which passwords will be that were typed."""
     if said.mqtt_password:
-        said.answers = replace(said.answers, mqtt_password=said.answers.mqtt_password or f"{file.path.stem}.mqtt")
+        name = said.answers.mqtt_password_file or f"{file.path.stem}.mqtt"
+        said.answers = replace(said.answers, mqtt_password_file=name)
     if said.broker_password:
-        name = said.answers.broker_password or f"{file.path.stem}.uplink"
-        said.answers = replace(said.answers, broker_password=name)
+        name = said.answers.broker_password_file or f"{file.path.stem}.uplink"
+        said.answers = replace(said.answers, broker_password_file=name)
 
 
 def unit_of(said: Said, path: Path) -> Unit | None:
@@ -91,8 +92,8 @@ def carry_out(file: ConfigurationFile, text: str | None, said: Said) -> str:
 def _write_passwords(folder: Path, said: Said, account: Account | None) -> None:
     answers = said.answers
     for name, password in (
-        (answers.mqtt_password, said.mqtt_password),
-        (answers.broker_password, said.broker_password),
+        (answers.mqtt_password_file, said.mqtt_password),
+        (answers.broker_password_file, said.broker_password),
     ):
         if password:
             with files.exchanging(folder / name) as write:

@@ -196,7 +196,7 @@ class Interview:
             problem = self._trials.uplink(answers, said.broker_password)
             if not problem or self._after(problem, may_go=False) == _KEEP:
                 return
-            for each in ("brokers", "broker_files", "broker_user", "broker_password"):
+            for each in ("brokers", "broker_files", "broker_user", "broker_password_file"):
                 self._given.pop(each, None)
 
     def _urls(self, said: Said) -> None:
@@ -228,8 +228,9 @@ class Interview:
                 "" if folder.is_dir() else f"there is no folder {text}"
             )
 
-        if "broker_password" in self._given:
-            said.answers = replace(said.answers, broker_password=str(self._given["broker_password"]), broker_files="")
+        if "broker_password_file" in self._given:
+            file = str(self._given["broker_password_file"])
+            said.answers = replace(said.answers, broker_password_file=file, broker_files="")
             return
         if "broker_files" in self._given:
             text = str(self._given["broker_files"])
@@ -270,7 +271,7 @@ class Interview:
         page = self._one("page", "May the gateway be seen and steered on a web page?", choices)
         said.answers = replace(said.answers, page=page)
         if page == NO_PAGE:
-            said.answers = replace(said.answers, page_certificate="", page_key="")
+            said.answers = replace(said.answers, page_certificate="", page_key_file="")
             return
         if "page_port" in self._given:
             self._text(said, "page_port", "")
@@ -301,7 +302,7 @@ class Interview:
         found: list[str] = []
         questions = {
             "page_certificate": "Its TLS certificate, a file (empty: none)",
-            "page_key": "The key of that, a file",
+            "page_key_file": "The key of that, a file",
         }
         for name, question in questions.items():
             if found == [""]:
@@ -315,7 +316,7 @@ class Interview:
         certificate, key = (*found, "")[:2]
         if not certificate:
             self._asking.say("Without TLS, whoever is on the home network can read the password and use it.")
-        said.answers = replace(said.answers, page_certificate=certificate, page_key=key)
+        said.answers = replace(said.answers, page_certificate=certificate, page_key_file=key)
 
     def _home_assistant(self, said: Said) -> None:
         def problem(text: str) -> str:
@@ -338,7 +339,7 @@ class Interview:
                 broker = ""
             said.answers = replace(said.answers, mqtt_broker=broker)
             if not broker:
-                said.answers = replace(said.answers, mqtt_user="", mqtt_password="", mqtt_ca="", mqtt_plain=False)
+                said.answers = replace(said.answers, mqtt_user="", mqtt_password_file="", mqtt_ca="", mqtt_plain=False)
                 return
             self._user(said)
             if not self._may_be_read(said):
@@ -347,17 +348,17 @@ class Interview:
             choice = self._after(trouble, may_go=True) if trouble else _KEEP
             if choice == _KEEP:
                 return
-            for each in ("mqtt_broker", "mqtt_user", "mqtt_password"):
+            for each in ("mqtt_broker", "mqtt_user", "mqtt_password_file"):
                 self._given.pop(each, None)
             if choice == _WITHOUT:
                 self._given["mqtt_broker"] = ""
 
     def _user(self, said: Said) -> None:
-        before = said.answers.mqtt_password
-        self._text(said, "mqtt_user", "Which user is the gateway there? (empty: none is needed)", mqtt_password="")
-        said.answers = replace(said.answers, mqtt_password=before if said.answers.mqtt_user else "")
-        if "mqtt_password" in self._given:
-            said.answers = replace(said.answers, mqtt_password=str(self._given["mqtt_password"]))
+        before = said.answers.mqtt_password_file
+        self._text(said, "mqtt_user", "Which user is the gateway there? (empty: none is needed)", mqtt_password_file="")
+        said.answers = replace(said.answers, mqtt_password_file=before if said.answers.mqtt_user else "")
+        if "mqtt_password_file" in self._given:
+            said.answers = replace(said.answers, mqtt_password_file=str(self._given["mqtt_password_file"]))
         elif said.answers.mqtt_user:
             empty = "that of before" if before else "none"
             said.mqtt_password = self._asking.secret(f"Password of {said.answers.mqtt_user} (empty: {empty})")
@@ -368,7 +369,7 @@ class Interview:
         Raises NotAllowed if nobody is there to want it, and no option says so.
         """
         broker = broker_of(said.answers.mqtt_broker)
-        if broker.tls or broker.is_local or not (said.mqtt_password or said.answers.mqtt_password):
+        if broker.tls or broker.is_local or not (said.mqtt_password or said.answers.mqtt_password_file):
             said.answers = replace(said.answers, mqtt_plain=False)
             return True
         question = "Without TLS (mqtts://) who is on the network between can read that password. Send it all the same?"

@@ -40,8 +40,8 @@ def test_the_broker_of_home_assistant_lets_it_in_or_says_what_to_change(tmp_path
     assert "refuses a gateway without a user" in trials.home_assistant(replace(answers, mqtt_user=""), "")
     (tmp_path / "ha.password").write_text(PASSWORD)
     (tmp_path / "ha.password").chmod(0o600)
-    assert trials.home_assistant(replace(answers, mqtt_password="ha.password"), "") == ""
-    assert "does not exist" in trials.home_assistant(replace(answers, mqtt_password="none"), "")
+    assert trials.home_assistant(replace(answers, mqtt_password_file="ha.password"), "") == ""
+    assert "does not exist" in trials.home_assistant(replace(answers, mqtt_password_file="none"), "")
     broker.kill()
     assert "nothing listens at this port" in trials.home_assistant(answers, PASSWORD)
 

@@ -73,7 +73,7 @@ def test_a_list_keeps_what_is_said_beside_its_other_values() -> None:
 
 
 def test_a_new_key_stands_below_the_last_one_and_above_what_is_said_of_the_next_section() -> None:
-    new = changed(BY_HAND, page_certificate="a.pem", page_key="b.pem")
+    new = changed(BY_HAND, page_certificate="a.pem", page_key_file="b.pem")
     assert lines_changed(BY_HAND, new) == ['+tls_certificate = "a.pem"', '+tls_key = "b.pem"']
     assert new.index("tls_key") < new.index("# Home Assistant\n[mqtt]")
 
@@ -96,9 +96,9 @@ def test_settings_of_another_kind_of_uplink_stay_for_the_way_back() -> None:
 
 
 def test_a_password_that_is_not_wanted_any_more_is_not_named_any_more() -> None:
-    first = changed(BY_HAND, mqtt_user="ha", mqtt_password="ha.password")
+    first = changed(BY_HAND, mqtt_user="ha", mqtt_password_file="ha.password")
     assert tomllib.loads(first)["mqtt"]["password_file"] == "ha.password"
-    new = changed(first, mqtt_user="", mqtt_password="")
+    new = changed(first, mqtt_user="", mqtt_password_file="")
     assert tomllib.loads(new)["mqtt"] == {"broker": "mqtt://10.0.0.2", "allow": ["update"]}
 
 

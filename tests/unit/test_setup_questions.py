@@ -209,8 +209,8 @@ def test_home_assistant_is_tried_and_what_is_wrong_is_said_before_the_person_goe
     assert (said.answers.mqtt_broker, said.answers.mqtt_user, said.mqtt_password) == ("mqtt://127.0.0.1", "ha", "xyz")
 
 
-def test_a_password_goes_to_another_machine_without_tls_only_if_that_is_said(tmp_path: Path) -> None:
-    elsewhere: dict[str, Any] = {"mqtt_broker": "mqtt://10.0.0.2", "mqtt_user": "ha", "mqtt_password": str(tmp_path)}
+def test_a_password_goes_to_another_machine_without_tls_only_if_that_is_said() -> None:
+    elsewhere: dict[str, Any] = {"mqtt_broker": "mqtt://10.0.0.2", "mqtt_user": "ha", "mqtt_password_file": "file"}
     with pytest.raises(NotAllowed, match="--mqtt-plain"):
         said_by(NobodyThere(), **elsewhere)
     assert said_by(NobodyThere(), **elsewhere, mqtt_plain=True).answers.mqtt_plain
@@ -219,7 +219,7 @@ def test_a_password_goes_to_another_machine_without_tls_only_if_that_is_said(tmp
 
 
 def test_another_broker_without_a_user_has_no_password_any_more() -> None:
-    before = Answers(mqtt_broker="mqtt://10.0.0.2", mqtt_user="ha", mqtt_password="ha.password", mqtt_plain=True)
+    before = Answers(mqtt_broker="mqtt://10.0.0.2", mqtt_user="ha", mqtt_password_file="ha.password", mqtt_plain=True)
     answers = said_by(Person({"Which MQTT": "mqtt://10.0.0.9", "Which user": ""}), before).answers
     assert answers == Answers(mqtt_broker="mqtt://10.0.0.9")
     answers = said_by(Person({"Which MQTT": "mqtt://10.0.0.9", "Send it": True}), before).answers
