@@ -91,14 +91,14 @@ def states(names: MqttNames, shown: Shown) -> Iterator[Message]:
         state: dict[str, Any] = {"alarm": _on(bool(shown.alarms)), "alarms": alarms, "uplink": _on(shown.uplink)}
         yield names.state, _octets(state | {"version": shown.version, "installed": shown.installed})
     elif isinstance(shown, ShownGroup):
-        state = {"group": printable(shown.sg_id), "version": shown.version, "members": shown.members}
+        state = {"group": printable(shown.sg_id), "version": shown.version or None, "members": shown.members}
         state |= {"confirmed": shown.confirmed, "key_age": shown.key_age_s}
         yield names.group(shown.sg_id, "state"), _octets(state)
     else:
         link = shown.link if shown.link in LINKS or not shown.link else "other"
         state = {"board": printable(shown.pne_id), "heard": _time(shown.heard_at), "link": link or None}
         state |= {"confirmed": _time(shown.confirmed_at), "version": shown.version or None}
-        state["groups"] = {printable(sg_id): version for sg_id, version in shown.groups}
+        state["groups"] = {printable(sg_id): version or None for sg_id, version in shown.groups}
         yield names.board(shown.pne_id, "state"), _octets(state)
         yield names.board(shown.pne_id, "availability"), ONLINE if shown.available else OFFLINE
 

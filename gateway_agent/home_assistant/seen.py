@@ -2,7 +2,6 @@
 
 from importlib.metadata import version
 
-from cpns.in_words import version_text
 from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome
 from gateway_agent.observe.snapshot import BoardView, ServiceGroupView, Snapshot
 
@@ -34,7 +33,7 @@ def _group(group: ServiceGroupView, now: int) -> ShownGroup:
     age = now - group.key_made_at if group.key_made_at else None
     return ShownGroup(
         sg_id=group.sg_id,
-        version=group.version_text,
+        version=group.version_text if group.version else "",
         members=len(group.members),
         confirmed=group.confirmed,
         key_age_s=None if age is None else _step(max(0, age), AGE_EVERY_S),
@@ -43,15 +42,16 @@ def _group(group: ServiceGroupView, now: int) -> ShownGroup:
 
 def _board(board: BoardView, now: int) -> ShownBoard:
     newest = max(board.memberships, key=lambda each: each.confirmed_at, default=None)
+    heard_at = max(board.heard_at, newest.confirmed_at if newest else 0)  # the first is stored from time to time only
     return ShownBoard(
         pne_id=board.pne_id,
         software=board.software,
-        available=bool(board.heard_at) and now - board.heard_at < SILENT_S,
-        heard_at=_step(board.heard_at, HEARD_EVERY_S),
+        available=now - heard_at < SILENT_S if heard_at else board.session,
+        heard_at=_step(heard_at, HEARD_EVERY_S),
         confirmed_at=newest.confirmed_at if newest else 0,
         link=newest.link if newest else "",
         version=newest.version_text if newest and newest.version else "",
-        groups=tuple((each.sg_id, version_text(each.version)) for each in board.memberships),
+        groups=tuple((each.sg_id, each.version_text if each.version else "") for each in board.memberships),
     )
 
 

@@ -21,7 +21,10 @@ class ShownGateway:
 
 @dataclass(frozen=True, slots=True)
 class ShownGroup:
-    """A Service Group. `version` in words; `key_age_s`: seconds since the key was made, None if that is not known."""
+    """A Service Group. `version`: that of its key in words, "" for none.
+
+    `key_age_s`: seconds since the key was made, None if that is not known.
+    """
 
     sg_id: str
     version: str

@@ -128,7 +128,7 @@ async def test_a_whole_run_shows_the_house_and_no_secret(place, broker):
         before = version(service)
         await ear.say(COMMAND, "update")
         await until(lambda: version(service) > before)
-        await until(lambda: ear.state().get("version", "-").endswith(f".{version(service) & 0xFFFF}"))
+        await until(lambda: (ear.state().get("version") or "").endswith(f".{version(service) & 0xFFFF}"))
         await until(lambda: "re-keyed" in ear.events())
         place.note(service)
         service.app.registrar.retire("desk")
