@@ -150,7 +150,7 @@ async def test_a_newcomer_without_a_board(tmp_path: Path, reading: Reading) -> N
         await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
 
 
-@reads((OPERATE, "Set up"), (OPERATE, "The first key"))
+@reads((OPERATE, "Set up"), (OPERATE, "The first key"), (OPERATE, "Backups"))
 async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> None:
     """The questions themselves are answered in tests/system/test_setup_terminal.py."""
     async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
@@ -158,7 +158,10 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
         with reading:
             assert "keycast board run porch --join home/lights" in await desk.follow(reading.next())
             await desk.follow(reading.next())
-        await until(desk, "keycast group show home/lights", keyed("porch"))
+            await until(desk, "keycast group show home/lights", keyed("porch"))
+            await desk.follow(reading.next())
+            await desk.end_services()
+            await desk.follow(reading.next())
 
 
 @pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")
