@@ -24,6 +24,7 @@ from keycast.terminal import backup_options
 from private_store import archive, backup_keys, files, sealed
 from private_store.errors import StoreUnusable
 from tests.unit.home_world import Home
+from tests.unit.private_world import full_disk
 
 START = datetime.date(2026, 3, 2)  # a Monday
 LOCK = sealed.Lock({"kind": "of this test"}, os.urandom(32))
@@ -122,6 +123,14 @@ def test_a_backup_that_does_not_open_again_is_no_backup(tmp_path):
     another = sealed.Lock({"kind": "of this test"}, os.urandom(32))
     with pytest.raises(StoreUnusable, match="damaged"):
         making.make("gateway", where, another, writer(about(made="2026-03-03"), {"a.db": image()}))
+    assert list(tmp_path.iterdir()) == [kept.path]
+
+
+def test_on_a_full_disk_no_older_backup_goes(tmp_path):
+    where = making.Rotation(tmp_path, 1, 0)
+    kept = making.make("gateway", where, LOCK, writer(about(), {"a.db": image()}))
+    with full_disk(), pytest.raises(StoreUnusable, match="Check the space on its disk"):
+        making.make("gateway", where, LOCK, writer(about(made="2026-03-03"), {"a.db": image()}))
     assert list(tmp_path.iterdir()) == [kept.path]
 
 
