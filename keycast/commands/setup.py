@@ -167,7 +167,8 @@ def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool
     own = consequences.carry_out(file, text if is_changed else None, said)
     started = consequences.start(unit, said)
     runs = consequences.runs(file.path, is_changed=is_changed and not started)
-    steps = next_steps(said, file.path, runs, own_credential=own, address=address)
+    by = consequences.needed_by_commands(file.path)
+    steps = next_steps(said, file.path, runs, own_credential=own, address=address, by=by)
     _answer(file, is_changed, unit, steps, getattr(person, "said", []), started)
 
 

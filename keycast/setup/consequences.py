@@ -109,6 +109,11 @@ def runs(path: Path, *, is_changed: bool) -> GatewayNow:
     return GatewayNow.AS_BEFORE if is_changed else GatewayNow.AS_WRITTEN
 
 
+def needed_by_commands(path: Path) -> str:
+    """Return the program by which a person gives commands to the gateway of another account, "" if none is needed."""
+    return "sudo" if account_of(path, load(path).gateway.state_dir) is not None and "SUDO_UID" in os.environ else ""
+
+
 def start(unit: Unit | None, said: Said) -> bool:
     """Make the gateway a service if that was said; return whether it is one now. Raises NoService."""
     if unit is None or said.service not in (OF_USER, OF_SYSTEM):

@@ -29,24 +29,26 @@ class NextStep:
     command: str
 
 
-def next_steps(said: Said, path: Path, runs: GatewayNow, *, own_credential: str, address: str) -> list[NextStep]:
+def next_steps(
+    said: Said, path: Path, runs: GatewayNow, *, own_credential: str, address: str, by: str = ""
+) -> list[NextStep]:
     """Return the steps.
 
     `own_credential` is that of the gateway, in hexadecimal, and counts with a CPNS Server elsewhere; `address` one of
-    this machine on the home network.
+    this machine on the home network, `by` the program by which commands get the rights of root, "" for none.
     """
     answers, found = said.answers, []
     own = [] if path == DEFAULT_CONFIG else ["-c", str(path)]
     group = f"{answers.pn}/{GROUP}"
 
     def step(what: str, *words: str) -> None:
-        found.append(NextStep(what, shlex.join(["keycast", *words])))
+        found.append(NextStep(what, shlex.join([*([by] if by else []), "keycast", *words])))
 
     if answers.uplink != HERE:
         if not said.credential:
             step("tell it whom to trust", "gateway", "trust-server", "CREDENTIAL", *own)
         words = ("server", "add-gateway", answers.gateway, answers.pn, own_credential, "--open")
-        step("at the CPNS Server, let it in", *words)
+        found.append(NextStep("at the CPNS Server, let it in", shlex.join(["keycast", *words])))
     if runs is not GatewayNow.AS_WRITTEN:
         anew = "end it (Ctrl-C), and start it anew: only then the changes count"
         step(anew if runs is GatewayNow.AS_BEFORE else "start it, in a terminal of its own", "gateway", "run", *own)

@@ -1,5 +1,6 @@
 """Root sets up the gateway of another account, such as that of the package: everything is that account's."""
 
+import json
 import os
 import shutil
 import socket
@@ -17,10 +18,30 @@ from tests.privileges import needs_root
 NOBODY = 65534
 
 
+def open_to_all(folder: Path) -> None:
+    """Let another account reach a test's folder, which pytest makes for one only."""
+    for each in (folder, folder.parent, folder.parent.parent):
+        os.chmod(each, 0o755)
+
+
+@needs_root
+def test_commands_for_the_gateway_of_another_account_are_given_as_its_setup_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_to_all(tmp_path)
+    (tmp_path / "keycast-state").mkdir()
+    words = ["setup", str(tmp_path / "keycast.toml"), "--yes", "--interface", "lo", "--json"]
+    monkeypatch.setenv("SUDO_UID", str(NOBODY))
+    own = CliRunner().invoke(program(words), words)
+    os.chown(tmp_path / "keycast-state", NOBODY, NOBODY)
+    of_another = CliRunner().invoke(program(words), words)
+    for run, begin in ((own, "keycast "), (of_another, "sudo keycast ")):
+        assert all(each["command"].startswith(begin) for each in json.loads(run.stdout)["steps"]), run.stdout
+
+
 @needs_root
 def test_what_root_makes_for_another_account_is_that_account_s(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(folder, 0o755)
+    open_to_all(tmp_path)
     state, config, secret = tmp_path / "state", tmp_path / "keycast.toml", tmp_path / "secret"
     state.mkdir(0o700)
     os.chown(state, NOBODY, NOBODY)
