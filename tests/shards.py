@@ -31,6 +31,7 @@ SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without thos
 SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
+    "tests/system/test_page_of_a_house.py": 60,
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,

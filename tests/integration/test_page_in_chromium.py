@@ -13,11 +13,15 @@ from cpns.errors import NotAllowed
 from gateway_agent.core import events
 from gateway_agent.observe.snapshot import PairingView
 from tests.unit import page_world
-from tests.unit.chromium import browser, logged_in, needs_chromium
-from tests.unit.page_world import HOSTILE, MadeUp, happened, served, snapshot
+from tests.unit.page_world import HOSTILE, MadeUp, happened, snapshot
 from tests.waiting import until
+from tools.pages.chromium import PROGRAM, browser, logged_in
+from tools.pages.stage import served
 
-pytestmark = [needs_chromium, pytest.mark.real_time]
+pytestmark = [
+    pytest.mark.skipif(PROGRAM is None, reason="no Chromium: apt install chromium"),
+    pytest.mark.real_time,
+]
 
 BUILD = Path(__file__).parents[2] / "build" / "pages"
 AXE = Path(__file__).parents[1] / "vendor" / "axe" / "axe.js"
@@ -366,7 +370,7 @@ async def test_settings_say_what_is_set_and_where_and_nothing_secret(tmp_path):
         await page.goto(url + "/settings")
         text = re.sub(r"\s+", " ", await page.locator("main").inner_text())
         assert 'id "gw.home" keycast.toml, line 2' in text
-        assert "unicast_up_to 2 default" in text
+        assert "unicast_up_to 3 keycast.toml, line 7" in text and "datagrams_max 8 default" in text
 
 
 def test_the_made_up_names_are_different():

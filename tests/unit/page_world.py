@@ -1,11 +1,8 @@
-"""The page of a home that is made up: a snapshot as large as a test wants it, served without a gateway behind it."""
+"""The page of a home that is made up: a snapshot as large as a test wants it, with no gateway behind it."""
 
-import contextlib
 import dataclasses
 import time
 from collections import Counter
-
-from aiohttp import web
 
 from gateway_agent.config.load import load
 from gateway_agent.core import events
@@ -23,8 +20,6 @@ from gateway_agent.observe.snapshot import (
     Snapshot,
     UplinkView,
 )
-from gateway_agent.web.application import application
-from gateway_agent.web.log_in import LogIn
 
 HOSTILE = '<script>alert("x")</script>\u202egnp.exe'
 """A name with markup, and with a mark that turns the text after it around."""
@@ -136,7 +131,9 @@ class MadeUp:
         self.stream = EventStream()
         self.log_lines = LogLines()
         path = folder / "keycast.toml"
-        path.write_text('[gateway]\nid = "gw.home"\npn = "home"\nstate_dir = "state"\n\n[delivery]\nmax_tries = 5\n')
+        path.write_text(
+            '[gateway]\nid = "gw.home"\npn = "home"\nstate_dir = "state"\n\n[delivery]\nunicast_up_to = 3\n'
+        )
         path.with_name("state").mkdir(mode=0o700, exist_ok=True)
         names = ("update", "permit", "expel", "delete")
         commands = {f"group.{name}": self._command(f"group.{name}") for name in names}
@@ -146,6 +143,7 @@ class MadeUp:
             config_path=path,
             stream=self.stream,
             snapshot=lambda: dataclasses.replace(self.shown, at=int(time.time())),
+            figures=lambda: None,
             health=lambda: HealthView((), (), 0.0),
             set_alarm=lambda kind, text, about="": None,
             counters=Counter(),
@@ -164,18 +162,3 @@ class MadeUp:
             return answer
 
         return command
-
-
-@contextlib.asynccontextmanager
-async def served(sight):
-    """Serve the page on a free port of loopback; gives its URL, and a function that returns a new link."""
-    log_in = LogIn(sight.state_dir, 1)
-    runner = web.AppRunner(application(sight, log_in, []))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    url = "http://127.0.0.1:{}".format(*runner.addresses[0][1:2])
-    try:
-        yield url, lambda: f"{url}/log-in?token={log_in.sessions.new_link()}"
-    finally:
-        await runner.cleanup()

@@ -119,6 +119,8 @@ def _done(request: web.Request, group: ServiceGroupView) -> str:
             return "A new key is on its way to all members."
         case "permit" if pne_id:
             return f"{pne_id} may join."
-        case "expel" if pne_id and not is_member:
+        case "expel" if pne_id and is_member:  # until the Server has told the gateway
+            return f"{pne_id} is being expelled."
+        case "expel" if pne_id:
             return f"{pne_id} is out; a new key is on its way to the others."
     return ""

@@ -85,7 +85,7 @@ def remark(group: ServiceGroupView) -> str:
 
 def delivery(of: DeliveryView) -> str:
     """Return how a delivery went: "6 of 7 in 1 s"."""
-    ended = f" in {max(0, of.ended_at - of.began_at)} s" if of.ended_at and of.began_at else ""
+    ended = f" in {_span(of)}" if of.ended_at and of.began_at else ""
     return f"{of.confirmed} of {of.members}{ended}"
 
 
@@ -94,10 +94,15 @@ def took(of: DeliveryView, now: float) -> str:
     if of.phase == "waiting":
         return "waits"
     if of.ended_at and of.began_at:
-        return f"{max(0, of.ended_at - of.began_at)} s"
+        return _span(of)
     if of.phase == "running" and of.began_at:
         return f"under way for {max(0, int(now - of.began_at))} s"
     return "a newer version came first" if of.phase == "superseded" else "not known"
+
+
+def _span(of: DeliveryView) -> str:
+    seconds = of.ended_at - of.began_at
+    return f"{seconds} s" if seconds > 0 else "less than 1 s"
 
 
 def is_behind(board: BoardView, versions: dict[str, int]) -> bool:
@@ -130,10 +135,8 @@ def ways(snapshot: Snapshot) -> str:
     """Return where boards reach the gateway, where keys go, and where the CPNS Server is."""
     keys = ", ".join(f"{each.interface} ({each.broadcast})" for each in snapshot.networks if not each.problem)
     reach = ", ".join(snapshot.addresses)
-    sentences = [
-        f"Boards reach it at {reach}." if reach else "Boards reach it at no address.",
-        f"Keys go out on {keys}." if keys else "Keys go out on no network.",
-    ]
+    sentences = [f"Boards reach it at {reach}."] if reach else []
+    sentences.append(f"Keys go out on {keys}." if keys else "Keys go out on no network.")
     uplink = snapshot.uplink
     if uplink.kind == "embedded":
         sentences.append("The CPNS Server is in it.")

@@ -2,7 +2,8 @@
 (() => {
   "use strict";
   const body = document.body;
-  const REFRESH_MS = 150; // of a burst of events one reading; a delivery to 1,000 boards is many events
+  const AT_ONCE_MS = 20; // what belongs together comes together
+  const REFRESH_MS = 250; // between two readings in a burst of events; a delivery to 1,000 boards is many events
   const EVERY_MS = Number(body.dataset.every); // for what changes without an event, such as when a board was heard
   const skew = Number(body.dataset.now) - Date.now() / 1000; // the gateway's clock counts, not this machine's
 
@@ -29,15 +30,27 @@
     }
   }
 
+  // htmx comes after the page is there: nothing that a person reads needs it.
+  const loaded = new Promise((go) => {
+    addEventListener("load", () => {
+      const script = document.createElement("script");
+      script.src = body.dataset.htmx;
+      script.onload = go;
+      document.head.append(script);
+    });
+  });
+
   // One reading at a time; whatever happens meanwhile makes one more.
-  let reading = false, due = false, wait = 0, halted = false;
+  let reading = false, due = false, wait = 0, halted = false, read_at = -REFRESH_MS;
   async function read() {
     clearTimeout(wait);
     wait = 0;
     if (halted || !document.getElementById("live")) return;
     if (reading) { due = true; return; }
     reading = true;
+    await loaded;
     due = false;
+    read_at = performance.now();
     try {
       await htmx.ajax("GET", location.href, { target: "#live", select: "#live", swap: "outerMorph" });
     } finally {
@@ -47,7 +60,7 @@
     document.dispatchEvent(new Event("page:read"));
     if (due) soon();
   }
-  const soon = () => { wait ||= setTimeout(read, REFRESH_MS); };
+  const soon = () => { wait ||= setTimeout(read, Math.max(AT_ONCE_MS, read_at + REFRESH_MS - performance.now())); };
 
   const AGAIN_MS = 5000; // a browser tries again by itself, unless the gateway refuses: too many pages are live, or logged out
 
