@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from gateway_agent.home_assistant.publisher import Publisher
 from gateway_agent.home_assistant.section import HomeAssistantSection
 from gateway_agent.observe.event_stream import Stamped
 from gateway_agent.observe.sight import Sight
+from gateway_agent.store.errors import StoreFailed
 from message_plane import tuning
 from message_plane.clock import monotonic
 from message_plane.errors import BrokerFilesRefused, PlaneError
@@ -66,6 +68,7 @@ class HomeAssistant:
         self._counters = cast("Counter[str]", sight.counters)
         self._desk = OrderDesk(section.allow, self._counters)
         self._wishes = _Wishes()
+        self._release = seen.installed()
         self._publisher: Publisher | None = None
         self._orders: set[asyncio.Task[None]] = set()
         self._group_of: dict[str, str] = {}
@@ -127,8 +130,7 @@ class HomeAssistant:
         """Use a new connection until it is lost. Raises BrokerTrouble."""
         if self._publisher is None:
             kept = await asyncio.to_thread(left_behind.load, self._sight.state_dir)
-            release = self._sight.snapshot().version
-            self._publisher = Publisher(self._names, release, self._section.allow, kept)
+            self._publisher = Publisher(self._names, self._release, self._section.allow, kept)
         self._publisher.begin_again()
         self._is_refused = False
         await connection.subscribe(self._names.birth, self._names.commands)
@@ -153,13 +155,14 @@ class HomeAssistant:
     async def _publish(self, connection: HomeBroker, publisher: Publisher) -> None:
         is_first = True
         while True:
-            await self._look(connection, publisher, is_first=is_first)
-            if is_first:
-                await connection.settled()
-                if not self._is_refused:
-                    self._alarm("")
-                _log.info("Home Assistant: connected to the broker %s", connection.broker)
-            is_first = False
+            try:
+                await self._look(connection, publisher, is_first=is_first)
+            except StoreFailed as problem:  # other parts raise an alarm for a disk that is full
+                _log.debug("Home Assistant is not told what is new: %s", problem)
+            else:
+                if is_first:
+                    await self._note_connected(connection)
+                is_first = False
             try:
                 async with asyncio.timeout(LOOK_EVERY_S):
                     await self._wishes.look.wait()
@@ -167,6 +170,13 @@ class HomeAssistant:
                 pass
             await asyncio.sleep(TOGETHER_S)
             self._wishes.look.clear()
+
+    async def _note_connected(self, connection: HomeBroker) -> None:
+        """Note that the broker has taken everything, unless it has refused a topic."""
+        await connection.settled()
+        if not self._is_refused:
+            self._alarm("")
+            _log.info("Home Assistant: connected to the broker %s", connection.broker)
 
     async def _look(self, connection: HomeBroker, publisher: Publisher, *, is_first: bool) -> None:
         """Publish what has changed since the last look, at the first one everything."""
@@ -205,8 +215,9 @@ class HomeAssistant:
 
     async def _tell_health(self, connection: HomeBroker) -> None:
         while True:
-            health, now = self._sight.health(), self._sight.snapshot().at
-            await connection.put(self._names.health, documents.health(health.not_live, health.not_ready, now))
+            health = self._sight.health()
+            payload = documents.health(health.not_live, health.not_ready, int(time.time()))
+            await connection.put(self._names.health, payload)
             await asyncio.sleep(HEALTH_EVERY_S)
 
     def _arrived(self, topic: str, payload: bytes, retained: bool) -> None:
