@@ -106,7 +106,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     unknown: list[str] = []
     with sentences():
-        found = asyncio.run(trial(load(config, unknown.append)))
+        found = asyncio.run(trial(load(config, unknown.append), config))
     if found.brokers and not any(each.connected for each in found.brokers):
         refuse(" ".join(each.problem for each in found.brokers), "peer-unreachable")
     runs = f"; process {found.pid} runs with it" if found.pid else ""
@@ -114,12 +114,18 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
         | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)}
         | {"brokers": [asdict(each) for each in found.brokers], "server_problem": found.server_problem}
+        | {"home_assistant": found.home_assistant}
         | {"warnings": [{"code": UNKNOWN_KEY_CODE, "text": each} for each in unknown]},
         *[f"warning {UNKNOWN_KEY_CODE}: {each}" for each in unknown],
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         *([] if found.radio is None else [_adverts(found.radio)]),
         *[_broker(each) for each in found.brokers],
+        *(
+            []
+            if found.home_assistant is None
+            else [found.home_assistant or "Home Assistant: its broker lets this gateway in"]
+        ),
         f"boards are told {', '.join(found.addresses) or 'no address: they find the gateway by asking their network'}",
         *([found.server_problem] if found.server_problem else []),
         f"{config} is right{runs}.",

@@ -51,6 +51,7 @@ class Trial:
     Each of `networks` has interface, address, broadcast and problem, each of `left_out` interface, address and reason.
     `addresses` are those that boards are told. `radio`: the sender of adverts, None without `[ble]`. `server_problem`:
     why the gateway cannot make a session with its CPNS Server elsewhere, with the next step, "" for nothing.
+    `home_assistant`: why the broker of `[mqtt]` does not let the gateway in, "" if it does, None without `[mqtt]`.
     """
 
     pid: int | None
@@ -60,13 +61,14 @@ class Trial:
     brokers: list[BrokerHere] = field(default_factory=list)
     radio: Radio | None = None
     server_problem: str = ""
+    home_assistant: str | None = None
 
 
-async def trial(config: GatewayConfig) -> Trial:
+async def trial(config: GatewayConfig, path: Path | None = None) -> Trial:
     """Take the steps of a start, and remove the files that they made. Raise the errors that `open_home` raises.
 
     If a gateway runs with this configuration it is left alone: then only the ports are checked, which must be its own,
-    and it is asked for its brokers.
+    and it is asked for its brokers. `path`: the file of `config`, which the words about `[mqtt]` name.
     """
     state = config.gateway.state_dir
     check_path(state / SOCKET_FILE)
@@ -102,6 +104,10 @@ async def trial(config: GatewayConfig) -> Trial:
         tried = await try_brokers(config.uplink, config.gateway.id)
         found.brokers = [BrokerHere(each.url, not each.problem, each.problem, each.server_is_there) for each in tried]
     found.radio = next(iter(radios), None)
+    if (section := getattr(config, "mqtt", None)) is not None:
+        from gateway_agent.home_assistant.trial import try_broker
+
+        found.home_assistant = await try_broker(section, config.gateway.id, path)
     return found
 
 

@@ -15,6 +15,7 @@ from gateway_agent.core import alarms
 from gateway_agent.home_assistant import service as home_assistant
 from gateway_agent.home_assistant.naming import MqttNames
 from gateway_agent.home_assistant.trial import try_broker
+from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
 from tests.unit.home_assistant_schema import faults
 from tests.unit.home_world import BOARDS, SG, Home, configured
@@ -279,7 +280,10 @@ async def test_a_trial_says_what_is_wrong_and_disturbs_nobody(place, broker):
         assert await try_broker(section, "gw.home") == ""
         assert [payload for topic, payload in ear.heard if topic == NAMES.availability] == [b"online"]
         assert not alarm(service)
+    assert (await trial(place.config, place.path)).home_assistant == ""
     broker.stop()
+    told = (await trial(place.config, place.path)).home_assistant
+    assert told and f"{place.path}, line" in told
     assert "nothing listens at this port" in await try_broker(section, "gw.home", place.path)
 
 
