@@ -6,7 +6,7 @@ CPYTHON_PACKAGES := private_store message_plane http_door gateway_agent key_serv
 TOLD := --shards --durations=10 -rsfE
 ARGS ?=
 
-.PHONY: help demo test check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test home-assistant dist manifest lock clean
+.PHONY: help deb deb-test demo test check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test home-assistant dist manifest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -58,6 +58,12 @@ home-assistant: vm ## test the gateway with Home Assistant itself, which is inst
 
 dist: .venv/complete ## build the sdist and the wheel in dist/
 	@tools/make_dist.sh
+
+deb: .venv/complete ## build the Debian package in build/deb/, for this release of Debian and this architecture
+	@tools/make_deb.sh
+
+deb-test: .venv/complete ## install, run, upgrade, remove and purge it in a fresh Debian (root; ARGS="--before COMMIT")
+	@$(BIN)/python -m tests.deb_package $(ARGS)
 
 manifest: .venv/complete ## write micropython/manifest.py anew from what board.py imports
 	@$(BIN)/python -m tools.board_manifest

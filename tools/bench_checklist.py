@@ -27,12 +27,27 @@ sees. A check can be skipped. `--only NAME` runs one, `--list` shows them. PORT,
 of these names. A result has the last lines that were read, with pairing secrets covered.
 """
 
+_GATEWAY = """
+
+## A Raspberry Pi as the gateway
+
+Not measured by us: an SD card, and the smallest Pi. Install the Debian package (operate.md), let some boards in, then:
+
+* `keycast doctor` on a Pi with an SD card: the time of one fsync. Over 50 ms it says so; each key waits for a few.
+* On a Pi Zero 2 W: `systemd-analyze blame | grep keycast-gateway` is the time from start to ready, `systemctl show
+  keycast-gateway --property=MemoryPeak,MemoryCurrent` the memory (MemoryPeak needs systemd 256). The page, MQTT and
+  metrics on, then off.
+* `systemctl kill --signal=STOP keycast-gateway`: within WatchdogSec and RestartSec it is back, and boards keep their
+  keys.
+* Pull the plug while boards join, three times: it starts each time, and no board must be let in anew.
+"""
+
 
 def page() -> str:
     """Return the text of the page."""
     minutes = sum(check.minutes for check in CHECKS)
     whole = f"\nAll of them take about {minutes // 60} h {minutes % 60} min, most of it waiting.\n"
-    return _HEAD + whole + "\n".join(line for check in CHECKS for line in _section(check))
+    return _HEAD + whole + "\n".join(line for check in CHECKS for line in _section(check)) + _GATEWAY
 
 
 def _section(check: Check) -> Iterator[str]:

@@ -78,6 +78,12 @@ def test_the_service_manager_waits_watches_and_does_not_repeat_what_is_in_vain(n
     assert burst * int(found["RestartSec"]) >= span  # who waits for a network never uses up the starts
 
 
+@pytest.mark.parametrize("name", ["keycast-gateway.service", "keycast-server.service"])
+def test_the_boot_can_be_told_from_others(name):
+    """The id of the boot is in /proc/sys, which ProcSubset=pid takes away."""
+    assert "ProcSubset" not in dict(settings(name))
+
+
 def test_the_clock_can_be_read():
     """Without adjtimex(2) a gateway believes that its clock is not synchronised, and has no dates."""
     filters = [value for name, value in settings("keycast-gateway.service") if name == "SystemCallFilter"]

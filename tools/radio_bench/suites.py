@@ -18,7 +18,7 @@ SUITES = {
     "trixie": Suite("trixie", "3.13"),  # Linux 6.12, BlueZ 5.82
 }
 
-PACKAGES = ("python3", "bluez", "dbus", "hostapd", "wpasupplicant", "iw", "iproute2", "kmod", "procps")
+PACKAGES = ("python3", "bluez", "dbus", "hostapd", "wpasupplicant", "iw", "iproute2", "kmod", "procps", "systemd")
 KERNEL = "linux-image-amd64"  # the flavour for clouds has neither hci_vhci nor mac80211_hwsim
 
 DISK_MODULES = ("virtio_pci", "virtio_blk", "ext4")
