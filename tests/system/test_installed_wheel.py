@@ -204,6 +204,7 @@ def test_what_works_without_extras(installed: Installed) -> None:
     installed.done("gateway", "init")
     assert "state_dir" in installed.done("gateway", "settings")
     assert "keycast gateway run" in installed.refused("board", "provision", "lamp.porch", "-o", "porch.py")
+    assert "-m pip install 'keycast[gateway]'" in installed.refused("setup", "--yes")
     for extras, words in {
         "gateway": ["gateway", "check"],
         "gateway,boards": ["demo"],
@@ -224,11 +225,14 @@ def test_the_hardware_that_keycast_knows(installed: Installed) -> None:
 
 @with_extras("gateway")
 def test_a_gateway_with_a_board(installed: Installed) -> None:
-    installed.done("gateway", "init")
+    installed.done("setup", "--yes", "--interface", "lo")
+    words = ("--yes", "--interface", "lo", "--web", "this-machine", "--json")
+    told = json.loads(installed.done("setup", "other.toml", *words))
+    assert any("-m pip install 'keycast[web]'" in problem for problem in told["problems"])
     path = installed.here / "keycast.toml"
     broadcast = f'["lo"]\nport = {broadcast_port()}'
     plane = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {own_port()}\n'
-    path.write_text(path.read_text().replace('["auto"]', broadcast) + plane)
+    path.write_text(path.read_text().replace('["lo"]', broadcast) + plane)
     assert "keycast.toml is right" in installed.done("gateway", "check")
     with running(installed, "gateway", "run") as started:
         assert started["gateway_id"] == "gw.home"
