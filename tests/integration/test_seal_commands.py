@@ -28,6 +28,7 @@ from keycast.program import program
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
 KMS_URI = "kms.example.org"
+WRONG_CONFIGURATION = 78
 
 
 def typed(app: object, *words: str, code: int = 0) -> str:
@@ -223,7 +224,7 @@ def test_a_readable_token_file_is_refused(tmp_path: Path) -> None:
     token.write_text("x")
     token.chmod(0o644)
     words = ["run", GMS_URI, "--kms", "http://127.0.0.1:1", "--kms-uri", KMS_URI, "--kms-token-file", str(token)]
-    assert "can be read by others" in typed(gms.app, *words, "--state", str(tmp_path), code=1)
+    assert "can be read by others" in typed(gms.app, *words, "--state", str(tmp_path), code=WRONG_CONFIGURATION)
 
 
 @pytest.fixture
@@ -255,9 +256,11 @@ def test_a_port_in_use_is_said(prepared: dict[str, list[str]], server: str) -> N
 @pytest.mark.parametrize("server", APPS)
 def test_plain_http_is_for_loopback(prepared: dict[str, list[str]], tmp_path: Path, server: str) -> None:
     (tmp_path / "kms" / "tls_key.pem").unlink()
-    said = typed(APPS[server], *prepared[server], "--listen", "0.0.0.0", code=1)
+    said = typed(APPS[server], *prepared[server], "--listen", "0.0.0.0", code=WRONG_CONFIGURATION)
     assert "without TLS only loopback addresses can be listened on" in said
-    assert "listen takes IP addresses, not 'home'" in typed(APPS[server], *prepared[server], "--listen", "home", code=1)
+    assert "listen takes IP addresses, not 'home'" in typed(
+        APPS[server], *prepared[server], "--listen", "home", code=WRONG_CONFIGURATION
+    )
 
 
 @pytest.mark.parametrize("server", ["kms", "cms"])
@@ -269,7 +272,7 @@ def test_tls_files_that_cannot_be_used_are_named(prepared: dict[str, list[str]],
     words = prepared[server]
     pair = ["--tls-certificate", str(good), "--tls-key", str(other)]
     assert f"TLS cannot use {good} and {other}" in typed(APPS[server], *words, *pair, code=1)
-    assert "belong together" in typed(APPS[server], *words, "--tls-certificate", str(good), code=1)
+    assert "belong together" in typed(APPS[server], *words, "--tls-certificate", str(good), code=WRONG_CONFIGURATION)
     key.chmod(0o640)
     pair = ["--tls-certificate", str(good), "--tls-key", str(key)]
     assert "tls_key.pem can be read by others" in typed(APPS[server], *words, *pair, code=1)
@@ -304,4 +307,5 @@ def test_master_secrets_that_others_can_read_are_refused(prepared: dict[str, lis
 def test_a_gms_that_cannot_ask_its_kms_does_not_start(
     prepared: dict[str, list[str]], words: list[str], sentence: str
 ) -> None:
-    assert sentence in typed(gms.app, *prepared["gms"], *words, code=1)
+    code = WRONG_CONFIGURATION if words else 1
+    assert sentence in typed(gms.app, *prepared["gms"], *words, code=code)

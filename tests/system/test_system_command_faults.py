@@ -1,4 +1,7 @@
-"""Faults before a gateway runs: one sentence says what is wrong and what to do, exit code 1, no traceback."""
+"""Faults before a gateway runs: one sentence says what is wrong and what to do, exit code 1, no traceback.
+
+The exit code of `run` is 78 if its configuration is wrong, so that no service manager starts it again and again.
+"""
 
 import asyncio
 import datetime
@@ -17,10 +20,12 @@ from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST, GatewayProcess
 from tests.typed_command import keycast
 
+WRONG_CONFIGURATION = 78
 
-def refused(result):
+
+def refused(result, code=1):
     """The one sentence (or two) of a command that gave up."""
-    assert result.returncode == 1, result.stdout + result.stderr
+    assert result.returncode == code, result.stdout + result.stderr
     assert "Traceback" not in result.stdout + result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("keycast: "), result.stderr
@@ -119,20 +124,20 @@ def test_a_store_that_is_no_store(stopped, file):
     ("text", "named"),
     [
         ("[gateway\n", "line 1"),
-        ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[brodcast]\n', "brodcast"),
+        ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[broadcast]\ninterfaces = 7\n', "interfaces"),
         ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[message_plane]\nport = 70000\n', "port"),
         ('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "s"\n[uplink]\nkind = "udp"\n', "host"),
     ],
-    ids=["syntax", "section", "range", "what belongs together"],
+    ids=["syntax", "type", "range", "what belongs together"],
 )
 def test_a_configuration_that_is_wrong(tmp_path, text, named):
     config = tmp_path / "keycast.toml"
     config.write_text(text)
-    assert named in refused(keycast("gateway", "run", "-c", config))
+    assert named in refused(keycast("gateway", "run", "-c", config), WRONG_CONFIGURATION)
 
 
 def test_no_configuration_at_all(tmp_path):
-    assert "keycast setup" in refused(keycast("gateway", "run", "-c", tmp_path / "none.toml"))
+    assert "keycast setup" in refused(keycast("gateway", "run", "-c", tmp_path / "none.toml"), WRONG_CONFIGURATION)
 
 
 def test_a_question_to_a_gateway_that_does_not_run(gateway):
@@ -217,15 +222,15 @@ def test_a_server_without_a_free_port(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "named", "code"),
     [
-        (("--listen", "192.0.2.77"), "192.0.2.77"),
-        (("--listen", "no address"), "no address"),
-        (("--id", ""), "id:"),
+        (("--listen", "192.0.2.77"), "192.0.2.77", 1),
+        (("--listen", "no address"), "no address", 1),
+        (("--id", ""), "id:", WRONG_CONFIGURATION),
     ],
 )
-def test_a_server_that_cannot_be_set_up_like_this(tmp_path, options, named):
-    assert named in refused(keycast("server", "run", "--state", tmp_path / "s", *options))
+def test_a_server_that_cannot_be_set_up_like_this(tmp_path, options, named, code):
+    assert named in refused(keycast("server", "run", "--state", tmp_path / "s", *options), code)
 
 
 def test_a_state_folder_that_cannot_be_one(gateway, tmp_path):
@@ -237,7 +242,7 @@ def test_a_state_folder_that_cannot_be_one(gateway, tmp_path):
 def test_a_state_folder_with_too_long_a_name(gateway):
     text = gateway.config.read_text()
     gateway.config.write_text(text.replace('state_dir = "state"', f'state_dir = "{"long" * 30}"'))
-    assert "shorter path" in refused(keycast("gateway", "run", "-c", gateway.config))
+    assert "shorter path" in refused(keycast("gateway", "run", "-c", gateway.config), WRONG_CONFIGURATION)
 
 
 def test_periods_that_the_server_does_not_take(gateway):
