@@ -1,7 +1,7 @@
 """Every message that a gateway keeps at a broker: the discovery of a device, its states, its availability.
 
-The form is that of Home Assistant's MQTT integration ("device discovery payload", since 2024.11), with the short names
-of its documentation. Everything here is pure: from values to octets.
+The form is that of Home Assistant's MQTT integration ("Device discovery payload"), with the short names of its
+documentation. Everything here is pure: from values to octets.
 """
 
 import json
