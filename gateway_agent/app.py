@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpns.errors import NotAllowed
@@ -31,7 +32,6 @@ from gateway_agent.net import interfaces
 from gateway_agent.net.mdns import Announcement
 from gateway_agent.observe.event_stream import EventStream
 from gateway_agent.observe.health import HealthWatch
-from gateway_agent.observe.machine_view import MachineView
 from gateway_agent.observe.observer import Observer, ServerFacts
 from gateway_agent.observe.snapshot import BrokerView, NetworkView
 from gateway_agent.pairing import Pairing
@@ -227,7 +227,11 @@ class GatewayApp:
             administration=self.gateway.administration,
             sightings=self.sightings,
             boards=self.boards,
-            machine=self._machine,
+            networks=lambda: [NetworkView(**asdict(each)) for each in self.broadcasts()],
+            addresses=self.addresses,
+            brokers=self._broker_views,
+            commits=lambda: self.commits,
+            backed_up_at=partial(last_backup.made_at, self.config.gateway.state_dir),
             uplink=(self.config.uplink.kind, self.config.uplink.server_id),
             stream=self.stream,
             counters=self.counters,
@@ -420,17 +424,9 @@ class GatewayApp:
             return "the store is not open"
         return self._store.database.trouble or self.credentials.trouble
 
-    def _machine(self) -> MachineView:
+    def _broker_views(self) -> list[BrokerView]:
         ago = time.time() - asyncio.get_running_loop().time()
-        return MachineView(
-            tuple(NetworkView(**asdict(each)) for each in self.broadcasts()),
-            tuple(self.addresses()),
-            tuple(
-                BrokerView(each.url, each.connected, int(ago + each.since_s), each.problem) for each in self.brokers()
-            ),
-            self.commits,
-            last_backup.made_at(self.config.gateway.state_dir),
-        )
+        return [BrokerView(each.url, each.connected, int(ago + each.since_s), each.problem) for each in self.brokers()]
 
     def _links(self) -> list[Link[Any]]:
         """Return the UDP link of the section `[message_plane]` and each further link that the configuration has."""

@@ -13,13 +13,14 @@ from gateway_agent.core.end_to_end.carried_keys import CarriedStatus, Stage
 from gateway_agent.core.events import Event, PairingEnded, PairingOpened
 from gateway_agent.observe.event_stream import EventStream
 from gateway_agent.observe.figures import Figures, GroupFigures
-from gateway_agent.observe.machine_view import MachineView
 from gateway_agent.observe.snapshot import (
     AlarmView,
     BoardView,
+    BrokerView,
     CarriedView,
     DeliveryView,
     MemberView,
+    NetworkView,
     PairingView,
     ServiceGroupView,
     Snapshot,
@@ -30,6 +31,7 @@ from gateway_agent.store.delivery_table import DeliveryOutcome, StoredDelivery
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.store import GatewayStore
 
+KEPT_S = 0.5
 _BROADCASTS = (delivery_report.WIFI, delivery_report.BLE)
 _CONFIRMED = "confirmed"
 _NOTHING_CARRIED = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
@@ -53,18 +55,29 @@ class Observer:
         administration: Administration,
         sightings: Sightings,
         boards: Callable[[], Iterable[str]],
-        machine: Callable[[], MachineView],
+        networks: Callable[[], Iterable[NetworkView]],
+        addresses: Callable[[], Iterable[str]],
+        brokers: Callable[[], Iterable[BrokerView]],
+        commits: Callable[[], int],
+        backed_up_at: Callable[[], int],
         uplink: tuple[str, str],
         stream: EventStream,
         counters: Mapping[str, int],
         server: Callable[[], ServerFacts] = ServerFacts,
     ) -> None:
-        """`boards` returns the PNE IDs of the boards that are let in; `uplink`: its kind, and the ID of the Server."""
+        """`boards` returns the PNE IDs of the boards that are let in; `uplink`: its kind, and the ID of the Server.
+
+        The other functions return what a snapshot has under their names; `server`: what a Server in this process knows.
+        """
         self._store = store
         self._administration = administration
         self._sightings = sightings
         self._boards = boards
-        self._machine = machine
+        self._networks = networks
+        self._addresses = addresses
+        self._brokers = brokers
+        self._commits = commits
+        self._backed_up_at = backed_up_at
         self._uplink = uplink
         self._stream = stream
         self._counters = counters
@@ -72,11 +85,12 @@ class Observer:
         self._started_at = int(time.time())
         self._version = version("keycast")
         self._pairing: PairingView | None = None
+        self._kept: tuple[tuple[int, int], float, Snapshot] | None = None
         stream.follow(self._follow)
 
     def snapshot(self) -> Snapshot:
         """Return what the gateway shows now. Raises StoreFailed."""
-        facts, machine, pn = self._server(), self._machine(), self._store.pn.get()
+        facts, pn = self._server(), self._store.pn.get()
         administration = self._administration
         members = self._members()
         groups = self._groups(members, facts)
@@ -96,9 +110,9 @@ class Observer:
                 administration.server_age_s,
                 administration.server_problem,
             ),
-            brokers=machine.brokers,
-            addresses=machine.addresses,
-            networks=machine.networks,
+            brokers=tuple(self._brokers()),
+            addresses=tuple(self._addresses()),
+            networks=tuple(self._networks()),
             stopped=administration.stop_reason or "",
             withholds_keys=administration.withholds_keys,
             held=tuple(sorted(facts.held)),
@@ -107,13 +121,23 @@ class Observer:
             alarms=self.alarms(facts),
             pairing=self._pairing,
             counters=dict(sorted(self._counters.items())),
-            commits=machine.commits,
-            backed_up_at=machine.backed_up_at,
+            commits=self._commits(),
+            backed_up_at=self._backed_up_at(),
         )
+
+    def recent(self) -> Snapshot:
+        """Return a snapshot to which nothing was told or stored since, and which is half a second old at most.
+
+        So several pages that are read anew at the same event cost as much as one. Raises StoreFailed.
+        """
+        now, state = time.monotonic(), (self._stream.number, self._store.database.commits)
+        if self._kept is None or self._kept[0] != state or now - self._kept[1] > KEPT_S:
+            self._kept = (state, now, self.snapshot())
+        return self._kept[2]
 
     def figures(self) -> Figures:
         """Return the figures of this moment. Raises StoreFailed."""
-        administration, machine = self._administration, self._machine()
+        administration = self._administration
         states: dict[str, dict[str, int]] = defaultdict(dict)
         for sg_id, state, count in self._store.inventory.member_states():
             states[sg_id][state] = count
@@ -126,7 +150,7 @@ class Observer:
                 of = {_CONFIRMED: confirmed, "pending": sum(of.values()) - confirmed}
             groups.append(GroupFigures(group.sg_id, group.version, of))
         broadcasts: Counter[str] = Counter()
-        for network in machine.networks:
+        for network in self._networks():
             broadcasts[network.interface] += network.sent
         alarms: Counter[str] = Counter()
         for alarm in self.alarms():
@@ -137,7 +161,7 @@ class Observer:
             broadcasts,
             administration.uplink_is_up,
             alarms,
-            machine.commits,
+            self._commits(),
             self._counters,
         )
 

@@ -90,7 +90,7 @@ class Home:
             config=self.config,
             config_path=self.config_path,
             stream=app.stream,
-            snapshot=observer.snapshot,
+            snapshot=observer.recent,
             figures=observer.figures,
             health=app.health.view,
             set_alarm=set_alarm,

@@ -7,6 +7,7 @@ from collections import Counter
 from gateway_agent.config.load import load
 from gateway_agent.core import events
 from gateway_agent.observe.event_stream import EventStream
+from gateway_agent.observe.figures import Figures
 from gateway_agent.observe.health import HealthView
 from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.sight import Sight
@@ -76,6 +77,7 @@ def snapshot(boards=12, groups=("home/lights", "home/locks"), *, hostile=False, 
         pairing=None,
         counters={},
         commits=7,
+        backed_up_at=0,
     )
 
 
@@ -143,7 +145,7 @@ class MadeUp:
             config_path=path,
             stream=self.stream,
             snapshot=lambda: dataclasses.replace(self.shown, at=int(time.time())),
-            figures=lambda: None,
+            figures=lambda: Figures("0.1.0", (), {}, True, {}, 0, {}),
             health=lambda: HealthView((), (), 0.0),
             set_alarm=lambda kind, text, about="": None,
             counters=Counter(),

@@ -69,6 +69,18 @@ async def test_a_confirmation_is_evidence_until_a_newer_one_takes_its_place(home
         assert sum(figures.groups[0].states.values()) == 3 and figures.groups[0].version > first
 
 
+async def test_readers_at_the_same_event_share_a_snapshot_and_none_sees_an_older_one(home):
+    async with home.running() as service:
+        observer = service.app.observer()
+        assert observer.recent() is observer.recent()
+        before = observer.recent()
+        service.app.gateway.administration.set_alarm("page", "It is not open.")
+        assert observer.recent() is not before and observer.recent().alarms
+        before = observer.recent()
+        await home.live(service)  # stores
+        assert observer.recent() is not before and len(observer.recent().boards) == len(BOARDS)
+
+
 class Watcher:
     """An onlooker that sees all and fails at what it is told to."""
 

@@ -7,14 +7,17 @@ request is answered with an Echo challenge (RFC 8613, B.1.2); after that the ses
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway_agent.app import SESSIONS_FILE, GatewayApp, own_keys
+from gateway_agent.config.load import schema_of
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
 from gateway_agent.core.delivering.policy import DeliveryPolicy
+from gateway_agent.observe.onlookers import Onlooker
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer
@@ -63,6 +66,7 @@ class Home:
     pnes: list[PneKeys]
     gateway: tuple[str, int]
     broadcast_port: int
+    onlookers: list[Onlooker]
 
     def confirmed(self) -> int:
         """Return the number of confirmations with a valid proof that the PN GW has got since it started."""
@@ -79,20 +83,23 @@ async def build_home(
     slots: int = SLOTS,
     broadcast_port: int = 0,
     elsewhere: bool = False,
+    onlookers: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Home]:
     """Yield a home with `pnes` PNEs in `folder`. `on_the_way` may wrap the receiver between Server and PN GW.
 
     Its tree has `slots`, a power of two. If `broadcast_port` is 0, a free port is used. With `elsewhere` the Server is
     one of its own, to which the PN GW has a session over UDP, and all PNEs are provisioned for end-to-end groups.
+    `onlookers` has the sections of the configuration that show the PN GW, as parsed from a file.
     """
     port = own_port()
     broadcast_port = broadcast_port or own_port()
-    config = GatewayConfig(
+    config = schema_of(onlookers or {})(
         gateway=GatewaySection(id=GATEWAY_ID, pn=PN_ID, state_dir=folder / "gateway"),
         message_plane=MessagePlaneSection(listen=[GATEWAY_ADDRESS], port=port, discovery=False),
         broadcast=BroadcastSection(interfaces=["lo"], port=broadcast_port),
         delivery=delivery,
         tree=TreeSection(height=slots.bit_length() - 1),
+        **(onlookers or {}),
     )
     identity, signing = own_keys(config)
     trust = Trust(identity.credential, signing.public_key, signing.epoch, PN_ID, f"{GATEWAY_ADDRESS}:{port}")
@@ -134,7 +141,7 @@ async def build_home(
         for each in keys:
             app.gateway.administration.register_pne(each.pne_id)
         await home.start()
-        yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port)
+        yield Home(app, server, keys, (GATEWAY_ADDRESS, port), broadcast_port, home.onlookers)
 
 
 @asynccontextmanager

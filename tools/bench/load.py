@@ -4,6 +4,7 @@ It holds the keys of many PNEs and sends for all of them, with the board's own C
 done before the clock runs: meanwhile it only sends ready datagrams and matches answers.
 """
 
+import contextlib
 import select
 import socket
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 from cpns import broadcast_object, messages, numbers, proof
 from cpns.broadcast_encryption.gkdk import GkdkRecord
+from cpns.errors import MalformedMessage
 from device_agent import oscore
 from device_agent.coap.message import CON, Message, decode
 from tools.bench.home import EVERYBODY, PN_ID, SG_ID, PneKeys
@@ -184,11 +186,18 @@ def confirm_deliveries(link: Connection, keys: list[PneKeys], gateway: tuple[str
     pnes.become_members()
     link.send("members")
     while isinstance(version := link.recv(), int):
-        while (received := group_key_object(air.recv(2048))).version != version:
-            pass  # a frame of an earlier delivery
-        link.send(pnes.confirm(received))
+        link.send(pnes.confirm(_broadcast_of(version, air)))
     pnes.close()
     air.close()
+
+
+def _broadcast_of(version: int, air: socket.socket) -> broadcast_object.Received:
+    """Return the broadcast of a version, and pass over beacons and frames of earlier deliveries."""
+    while True:
+        with contextlib.suppress(MalformedMessage):
+            received = group_key_object(air.recv(2048))
+            if received.version == version:
+                return received
 
 
 def group_key_object(datagram: bytes) -> broadcast_object.Received:

@@ -1,0 +1,269 @@
+"""A gateway that is watched: what page, MQTT and metrics cost it, and how long Prometheus keeps it from its boards.
+
+Real: the gateway with its stores and onlookers, a browser's stream of events, a reader of /metrics, Mosquitto where it
+is installed, and the load of `confirmations` from a second process. The gateways with and without onlookers take turns.
+"""
+
+import asyncio
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from gateway_agent.core.delivering.policy import DeliveryPolicy
+from gateway_agent.observe.onlookers import ONLOOKERS
+from gateway_agent.store.delivery_table import DeliveryOutcome
+from gateway_agent.store.group_keys import GroupKey
+from keycast.broker import own_broker
+from keycast.virtual_board.loopback import own_port
+from tools.bench.home import SG_ID, Home, build_home
+from tools.bench.load import confirm_deliveries
+from tools.bench.rows import Line, Row, Tell
+from tools.bench.side_process import side_process
+
+PNES = 500
+ROUNDS = 7
+SHARE = 0.9
+MEMORY_MIB = 25.0
+GROUPS, BOARDS = 64, 1000
+METRICS_MS, METRICS_TIMES = 20.0, 2.0
+_SCRAPE_S = 1.0
+_SETTLE_S = 1.0
+_SCRAPES = 60  # of /metrics before memory is compared: what grows by each would show
+
+
+def measure(tell: Tell) -> Iterator[Line]:
+    """Yield confirmations per second, memory and the time of /metrics, each beside the same without."""
+    on, off = asyncio.run(_confirmations(tell))
+    shown = ", ".join(_sections("mqtt://x"))
+    yield Row(
+        f"confirmations with {shown} on",
+        statistics.median(on),
+        "confirmations/s",
+        "all of it off",
+        statistics.median(off),
+        SHARE * statistics.median(off),
+        f"{PNES} members of one group, median of {ROUNDS} deliveries; one browser is live, and /metrics is read each "
+        f"{_SCRAPE_S:.0f} s",
+    )
+    tell("memory with and without")
+    with_all, without = (asyncio.run(_memory(everything)) for everything in (True, False))
+    note = f"resident, the browser is live and /metrics was read {_SCRAPES} times"
+    yield Row(f"memory of {shown}", with_all - without, "MiB", target=MEMORY_MIB, note=note)
+    tell("/metrics")
+    ours, peers = asyncio.run(_metrics())
+    yield Row(
+        f"/metrics, {GROUPS} groups, {BOARDS:,} boards",
+        ours,
+        "ms",
+        "generate_latest() on an equal registry",
+        peers,
+        min(METRICS_MS, METRICS_TIMES * peers),
+        "the event loop does nothing else meanwhile",
+    )
+
+
+def _sections(broker: str | None) -> dict[str, Any]:
+    """Return the sections of every onlooker that there is; `[mqtt]` only with a broker."""
+    every: dict[str, Any] = {"web": {"port": own_port()}, "mqtt": {"broker": broker}, "metrics": {}}
+    return {name: every[name] for name in ONLOOKERS if name != "mqtt" or (broker and shutil.which("mosquitto"))}
+
+
+@asynccontextmanager
+async def _broker() -> AsyncIterator[str | None]:
+    """Run a Mosquitto that lets everybody in, and yield its URL; None where it is not installed."""
+    program = shutil.which("mosquitto")
+    if program is None:
+        yield None
+        return
+    port = own_broker.free_port()
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(f"listener {port} {own_broker.LOOPBACK}\nallow_anonymous true\n")
+        file.flush()
+        running = subprocess.Popen([program, "-c", file.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield f"mqtt://{own_broker.LOOPBACK}:{port}"
+        finally:
+            running.terminate()
+            running.wait()
+
+
+def look_on(link: Connection, url: str, scrapes: int = 1) -> None:
+    """Be the browser and the Prometheus of one gateway, until the connection says "end".
+
+    `url` logs in. Says "live" once the stream of events has begun and /metrics was read so many times.
+    """
+    asyncio.run(_look_on(link, url, scrapes))
+
+
+async def _look_on(link: Connection, url: str, scrapes: int) -> None:
+    import aiohttp
+
+    root = url.partition("/log-in")[0]
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar, timeout=aiohttp.ClientTimeout(total=None)) as session:
+        token = url.partition("token=")[2]
+        form = await (await session.get(url)).text()
+        fields = {"token": token, "form_token": form.partition('name="form_token" value="')[2].partition('"')[0]}
+        await session.post(f"{root}/log-in", data=fields, headers={"Origin": root})
+        async with session.get(f"{root}/live") as events:
+            if events.status != 200:
+                raise AssertionError(f"the page is not live: {events.status}")
+            reading = asyncio.create_task(_drain(events))
+            for _ in range(scrapes):
+                await _scrape(session, root)
+            link.send("live")
+            ended = asyncio.get_running_loop().run_in_executor(None, link.recv)
+            while not ended.done():
+                await _scrape(session, root)
+                await asyncio.wait([ended], timeout=_SCRAPE_S)
+            reading.cancel()
+
+
+async def _scrape(session: Any, root: str) -> None:
+    async with session.get(f"{root}/metrics") as answer:
+        if answer.status != 200 or b"keycast_build_info" not in await answer.read():
+            raise AssertionError(f"/metrics cannot be read: {answer.status}")
+
+
+async def _drain(events: Any) -> None:
+    async for _ in events.content:
+        pass
+
+
+async def _confirmations(tell: Tell) -> tuple[list[float], list[float]]:
+    """Return the confirmations a second of a gateway with everything on, and of one without."""
+    policy = DeliveryPolicy(method="broadcast")
+    rates: tuple[list[float], list[float]] = ([], [])
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(_broker())
+        homes, loads = [], []
+        for number, onlookers in enumerate((_sections(broker), {})):
+            tell(f"{PNES} PNEs join {'a gateway without' if number else 'a gateway that is watched'}")
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            home = await stack.enter_async_context(build_home(folder, PNES, policy, onlookers=onlookers))
+            if onlookers:
+                browser = await stack.enter_async_context(side_process(look_on, _link(home)))
+                await browser.hear()
+            arguments = (home.pnes, home.gateway, home.broadcast_port)
+            loads.append(await stack.enter_async_context(side_process(confirm_deliveries, *arguments)))
+            homes.append(home)
+            await loads[-1].hear()
+        for number in range(ROUNDS):
+            tell(f"delivery {number + 1} of {ROUNDS}")
+            for home, load, found in zip(homes, loads, rates, strict=True):
+                before = home.confirmed()
+                seconds = await load.ask(home.server.update_key(SG_ID))
+                if home.confirmed() - before != PNES:
+                    raise AssertionError(f"{home.confirmed() - before} confirmations of {PNES} were good")
+                found.append(PNES / seconds)
+    return rates
+
+
+def _link(home: Home) -> str:
+    """Return a URL that logs in to the page of a home."""
+    (link,) = [each.commands["web.link"] for each in home.onlookers if "web.link" in each.commands]
+    url: str = link()["urls"][0]
+    return url
+
+
+async def _memory(everything: bool) -> float:
+    """Return the resident memory, in MiB, of a fresh process with one gateway, which is watched or not."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(_broker())
+        sections = _sections(broker) if everything else {}
+        process = await stack.enter_async_context(side_process(live, sections))
+        url = await process.hear()
+        if everything:
+            browser = await stack.enter_async_context(side_process(look_on, url, _SCRAPES))
+            await browser.hear()
+        return float(await process.ask("memory"))
+
+
+def live(link: Connection, sections: Mapping[str, Any]) -> None:
+    """Run a gateway with a few boards. Say the URL of its page, and then, each time it is asked, its memory in MiB."""
+    asyncio.run(_live(link, sections))
+
+
+async def _live(link: Connection, sections: Mapping[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with build_home(Path(folder), 50, DeliveryPolicy(), onlookers=sections) as home:
+            link.send(_link(home) if sections else "")
+            loop = asyncio.get_running_loop()
+            while await loop.run_in_executor(None, link.recv) != "end":
+                await asyncio.sleep(_SETTLE_S)
+                link.send(_resident_mib())
+
+
+def _resident_mib() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+async def _metrics() -> tuple[float, float]:
+    """Return milliseconds of one answer of /metrics, and of the same text made from an equal registry."""
+    from gateway_agent.observe.metrics import Metrics
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with build_home(Path(folder), 1, DeliveryPolicy()) as home:
+            store = home.app._store
+            assert store is not None
+            with store.transaction():
+                for number in range(BOARDS):
+                    store.pn.register(f"board.{number}", 1)
+                for number in range(GROUPS - 1):  # one is there
+                    _fill(store, f"home/{number:03}", [f"board.{each}" for each in range(number, BOARDS, GROUPS - 1)])
+            metrics = Metrics(home.app.stream, home.app.observer().figures)
+            accept = "application/openmetrics-text; version=1.0.0"
+            ours, text = _timed(lambda: metrics.text(accept)[0])
+    return ours, _timed(_equal(text.decode()))[0]
+
+
+def _fill(store: Any, sg_id: str, members: list[str]) -> None:
+    store.inventory.ensure_group(sg_id)
+    store.inventory.set_version(sg_id, 1)
+    for pne_id in members:
+        store.inventory.add_member(sg_id, pne_id, 0, 1)
+    store.group_keys.add(sg_id, GroupKey(1, bytes(16), 0, 1))
+    store.deliveries.add(sg_id, 1, 1, 1)
+    store.deliveries.start(sg_id, 1, 1, dict.fromkeys(members, "pending"))
+    store.deliveries.set_outcomes(sg_id, 1, dict.fromkeys(members, DeliveryOutcome("confirmed", "wifi", 1, 1)))
+    store.deliveries.set_phase(sg_id, 1, "finished")
+
+
+def _timed(work: Callable[[], bytes], times: int = 15) -> tuple[float, bytes]:
+    """Return the median milliseconds of `work`, and what it returns."""
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        made = work()
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took), made
+
+
+def _equal(text: str) -> Callable[[], bytes]:
+    """Return a function that makes the text of a registry with the metrics, labels and values of `text`."""
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+    from prometheus_client.openmetrics.exposition import generate_latest
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    families: Any = text_string_to_metric_families  # untyped
+    registry = CollectorRegistry()
+    for family in families(text):
+        if family.type == "histogram":
+            Histogram(family.name, family.documentation, registry=registry).observe(1)
+            continue
+        labels = list(family.samples[0].labels) if family.samples else []
+        kind = Counter if family.type == "counter" else Gauge
+        metric = kind(f"{family.name}_info" if family.type == "info" else family.name, "-", labels, registry=registry)
+        for sample in family.samples:
+            child = metric.labels(**sample.labels) if labels else metric
+            child.inc(sample.value)
+    make: Callable[[Any], bytes] = generate_latest
+    return lambda: make(registry)
