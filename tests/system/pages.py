@@ -20,9 +20,20 @@ from tests.system.namespaces import HomeNetwork
 from tools import PROJECT
 
 README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
-BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, KMS, MIKEY, OPERATE, OPERATORS = (
+BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, HOME_ASSISTANT, KMS, MIKEY, OPERATE, OPERATORS = (
     PROJECT / "docs" / f"{name}.md"
-    for name in ("boards", "commands", "firmware", "gateway", "gms", "kms", "mikey", "operate", "operators")
+    for name in (
+        "boards",
+        "commands",
+        "firmware",
+        "gateway",
+        "gms",
+        "home-assistant",
+        "kms",
+        "mikey",
+        "operate",
+        "operators",
+    )
 )
 PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]
 

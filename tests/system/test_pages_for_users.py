@@ -30,6 +30,7 @@ from tests.system.pages import (
     FIRMWARE,
     GATEWAY,
     GMS,
+    HOME_ASSISTANT,
     KMS,
     MIKEY,
     OPERATE,
@@ -162,6 +163,19 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
             await desk.follow(reading.next())
             await desk.end_services()
             await desk.follow(reading.next())
+
+
+@reads((HOME_ASSISTANT, "Start"), (HOME_ASSISTANT, "What can be done over MQTT"))
+async def test_the_sections_of_the_page_about_home_assistant(tmp_path: Path, reading: Reading) -> None:
+    """A gateway starts with them; tests/home_assistant tries what they do."""
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        await desk.done("keycast setup --yes")
+        (tmp_path / "mqtt.password").write_text("secret\n")
+        (tmp_path / "mqtt.password").chmod(0o600)
+        with reading:
+            for _ in range(2):
+                desk.configure(reading.next("toml"))
+                assert "is right" in await desk.done("keycast gateway check")
 
 
 @pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")
