@@ -85,7 +85,10 @@ def errors_in_words(log: DoorLog) -> Middleware:
 
 
 def only_logged_in(log: DoorLog) -> Middleware:
-    """Return the middleware that keeps out strangers, and forms that are not of this session."""
+    """Return the middleware that keeps out strangers, and forms that are not of this session.
+
+    A connection with a session keeps its place, however many strangers come (SEC-35).
+    """
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:

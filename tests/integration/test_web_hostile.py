@@ -170,6 +170,24 @@ async def test_silent_strangers_keep_nobody_out(page: Page) -> None:
             writer.transport.abort()
 
 
+@pytest.mark.req("SEC-35")
+async def test_the_connection_of_a_person_who_is_logged_in_stays(page: Page) -> None:
+    host, port = page.url.removeprefix("http://").rsplit(":", 1)
+    async with page.browser() as browser:
+        await browser.logs_in()
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for _ in range(3):
+        writer.write(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n\r\n".encode())
+        async with asyncio.timeout(LONG):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert status_of(head) == 200 and await reader.readexactly(2) == b"[]"
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(4 * SMALL.strangers)]
+        for _, each in silent:
+            each.transport.abort()
+    writer.transport.abort()
+
+
 async def test_names_of_others_are_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A board chooses its name, and a page shows it."""
 
