@@ -1,7 +1,6 @@
 """One connection to the broker of Home Assistant, and why there is none, in words that name the line to change."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +38,6 @@ class HomeBroker:
         means: Means,
         arrived: Arrived,
         refused: Callable[[BrokerTrouble], None],
-        counters: Counter[str],
         *,
         is_5: bool,
     ) -> None:
@@ -48,7 +46,6 @@ class HomeBroker:
         self._names = names
         self._means = means
         self._refused = refused
-        self._counters = counters
         self._open: dict[int, str] = {}  # message ID -> topic of what the broker has not acknowledged
         self._has_room = asyncio.Event()
         self._is_empty = asyncio.Event()
@@ -83,7 +80,6 @@ class HomeBroker:
         number = self._client.publish_now(topic, payload, retain=retain)
         if number is not None:  # else the connection is lost
             self._open[number] = topic
-            self._counters["home_assistant_sent"] += 1
             self._note_room()
 
     async def settled(self) -> None:

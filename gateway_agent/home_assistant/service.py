@@ -108,9 +108,7 @@ class HomeAssistant:
         connection: HomeBroker | None = None
         try:
             means = await asyncio.to_thread(means_of, self._section, self._names)
-            connection = HomeBroker(
-                self._section, self._names, means, self._arrived, self._say, self._counters, is_5=self._is_5
-            )
+            connection = HomeBroker(self._section, self._names, means, self._arrived, self._say, is_5=self._is_5)
             await connection.open()
             begin_s = monotonic()
             await self._serve(connection)

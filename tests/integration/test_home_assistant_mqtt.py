@@ -15,6 +15,7 @@ from gateway_agent.core import alarms
 from gateway_agent.home_assistant import service as home_assistant
 from gateway_agent.home_assistant.naming import MqttNames
 from gateway_agent.home_assistant.trial import try_broker
+from gateway_agent.observe.plain import plain
 from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
 from tests.unit.home_assistant_schema import faults
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.real_time
 NAMES = MqttNames("keycast", "homeassistant", "gw.home")
 COMMAND = NAMES.group(SG, "command")
 STATE = NAMES.group(SG, "state")
+PAIRING = b"pair10octe"
 PASSWORD = "a password that nobody guesses"
 
 
@@ -132,6 +134,12 @@ async def test_a_whole_run_shows_the_house_and_no_secret(place, broker):
         await until(lambda: (ear.state().get("version") or "").endswith(f".{version(service) & 0xFFFF}"))
         await until(lambda: "re-keyed" in ear.events())
         place.note(service)
+        place.secrets |= {PAIRING, service.server._store.newest_key(SG).key}
+        pairing = asyncio.create_task(service.app.pair("new", PAIRING))
+        await until(lambda: "pairing-opened" in [plain(each)["kind"] for each in service.app.stream.recent()])
+        await ear.say(COMMAND, "pair new")
+        pairing.cancel()
+        await asyncio.gather(pairing, return_exceptions=True)
         service.app.registrar.retire("desk")
         await until(lambda: not [topic for topic in ear.kept if "desk" in topic])
         await until(lambda: ear.state()["members"] == 2)

@@ -6,7 +6,6 @@ The peer is bare aiomqtt, which publishes the same payloads, made before, with t
 import asyncio
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -71,9 +70,8 @@ def _publisher() -> Publisher:
 
 
 async def _ours(section: HomeAssistantSection, home: ShownHome) -> float:
-    counters: Counter[str] = Counter()
     means = means_of(section, _NAMES)
-    connection = HomeBroker(section, _NAMES, means, lambda *_: None, lambda _: None, counters, is_5=True)
+    connection = HomeBroker(section, _NAMES, means, lambda *_: None, lambda _: None, is_5=True)
     await connection.open()
     try:
         begun = time.monotonic()
