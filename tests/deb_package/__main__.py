@@ -27,7 +27,7 @@ from tools import PROJECT
 
 BUILT = PROJECT / "build" / "deb"
 CACHE = PROJECT / ".cache" / "deb_test"
-PACKAGES = "python3,adduser,systemd,systemd-sysv,dbus,procps"
+PACKAGES = "python3,adduser,systemd,systemd-sysv,dbus"
 STATE, CONFIG = "var/lib/keycast", "etc/keycast/keycast.toml"
 UNIT = "lib/systemd/system/keycast-gateway.service"
 OLD = "0.0.1"
@@ -126,7 +126,7 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     config, state = root / CONFIG, root / STATE
     pne = SimulatedPne(root.parent / "pne", "lamp")
 
-    debian.install(old)
+    await asyncio.to_thread(debian.install, old)
     modes = debian.run("stat", "-c", "%U:%G %a", "/etc/keycast", "/etc/keycast/keycast.toml").split("\n")
     assert modes[:2] == ["root:keycast 750", "root:keycast 640"], modes
     assert debian.shown("ActiveState") == "inactive", "a gateway without a name was started"
@@ -134,7 +134,7 @@ async def life(debian: Container, old: Path, new: Path) -> None:
 
     config.write_text(config.read_text().replace('["auto"]', '["lo"]'))
     debian.systemctl("enable", "--now", "keycast-gateway")
-    debian.until((state / "control.sock").exists)
+    await asyncio.to_thread(debian.until, (state / "control.sock").exists)
     trust = ask(state, "trust")
     ask(state, "group.create", sg_id=SG, open_to=["home"])
     ask(state, "board.register", credential=pne.identity.credential.ccs.hex())
@@ -151,8 +151,8 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     step(f"started by its unit; the state folder is {mode}; a board has a session and a Group Key")
 
     process = debian.shown("MainPID")
-    debian.install(new)
-    debian.until(lambda: debian.shown("ActiveState") == "active")
+    await asyncio.to_thread(debian.install, new)
+    await asyncio.to_thread(debian.until, lambda: debian.shown("ActiveState") == "active")
     assert debian.shown("MainPID") not in (process, "0"), "it was not started anew"
     assert '["lo"]' in config.read_text(), "the conffile was replaced"
     assert ask(state, "trust")["credential"] == trust["credential"]
@@ -172,8 +172,10 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     debian.systemctl("daemon-reload")
     debian.systemctl("restart", "keycast-gateway")
     process = debian.shown("MainPID")
-    debian.run("kill", "-STOP", process)
-    debian.until(lambda: debian.shown("NRestarts") not in ("", "0") and debian.shown("ActiveState") == "active")
+    debian.systemctl("kill", "--signal=STOP", "keycast-gateway")
+    await asyncio.to_thread(
+        debian.until, lambda: debian.shown("NRestarts") not in ("", "0") and debian.shown("ActiveState") == "active"
+    )
     assert debian.shown("MainPID") != process
     answer = await pne.ask(numbers.KEY_PULL_REQUEST, pulled)
     assert answer[messages.RESULT] == numbers.RESULT_SUCCESS and session_ids(pne) == sessions
@@ -185,7 +187,7 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     right = config.read_text()
     config.write_text("[gateway]\n")
     debian.systemctl("start", "keycast-gateway", codes=(0, 1))
-    debian.until(lambda: debian.shown("ActiveState") == "failed")
+    await asyncio.to_thread(debian.until, lambda: debian.shown("ActiveState") == "failed")
     assert (debian.shown("ExecMainStatus"), debian.shown("NRestarts")) == ("78", "0")
     config.write_text(right)
     debian.systemctl("reset-failed", "keycast-gateway")
@@ -206,7 +208,7 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     assert all(each.endswith("/identity.key") for each in left), left
     step(f"purged: {', '.join(left)} stays; it said: {said}")
 
-    debian.install(new)
+    await asyncio.to_thread(debian.install, new)
     config.write_text(config.read_text().replace('["auto"]', '["lo"]'))
     debian.systemctl("start", "keycast-gateway")
     assert ask(state, "trust")["credential"] == trust["credential"]
