@@ -121,7 +121,7 @@ async def _join(home: Any, boards: int) -> None:
         ):
             request = messages.encode(code, {messages.PNE_ID: each.pne_id} | fields)
             await home.app.gateway.handle_pne(each.pne_id, bytes(request))
-    while home.server.show_group(SG_ID).update_pending or home.app.gateway.administration.groups()[0].members == ():
+    while sum(len(each.members) for each in home.app.gateway.administration.groups()) < boards:
         await asyncio.sleep(0.05)
 
 

@@ -143,6 +143,8 @@ def ways(snapshot: Snapshot) -> str:
     else:
         heard = "has not answered yet" if uplink.age_s is None else f"answered {ago(uplink.age_s)}"
         sentences.append(f"The CPNS Server {uplink.server_id} {heard}.")
+    kept = snapshot.backed_up_at
+    sentences.append(f"Last backup {ago(snapshot.at - kept)}." if kept else "No backup is known.")
     return " ".join(sentences)
 
 
