@@ -5,6 +5,7 @@ The bundle is a ZIP file of plain texts. `redaction` has taken out secrets, and 
 
 import json
 import platform
+import re
 import shutil
 import socket
 import sqlite3
@@ -15,9 +16,13 @@ from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from gateway_agent.app import SERVER_FOLDER, STORE_FOLDER
 from gateway_agent.control import ask
 from gateway_agent.errors import GatewayError
+from gateway_agent.store.store import DATABASE_FILE
+from key_servers.cpns_server.sqlite_database import FILE_NAME
 from keycast.doctor.examination import Checked, worst
 from keycast.doctor.redaction import Redaction
 from keycast.doctor.surroundings import ANSWERS_WITHIN_S, Surroundings
@@ -25,6 +30,19 @@ from keycast.terminal.dates import dated, iso
 from private_store import files
 
 LOG_LINES = 2000
+_OF_ALL = ("localhost", "127.0.0.1")
+_KINDS = {"id": "gateway", "pn": "home", "server_id": "server", "host": "server", "user": "user", "user_uri": "user"}
+_SETTING = re.compile(rf"""(?m)^\s*({"|".join(_KINDS)})\s*=\s*["']([^"'\n]+)["']""")
+_URL_HOST = re.compile(r"""://(?:[^/@\s"']*@)?([^/:@\s"'\]]+)""")
+_COMMENT = re.compile(r"""(\"{3}(?s:.*?)\"{3}|'{3}(?s:.*?)'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')|#[^\n]*""")
+"""A comment outside of quotes: a person may have written anything into it."""
+_STORED = (
+    ("board", f"{STORE_FOLDER}/{DATABASE_FILE}", "SELECT pne_id FROM pne"),
+    ("group", f"{STORE_FOLDER}/{DATABASE_FILE}", "SELECT sg_id FROM service_group"),
+    ("board", f"{SERVER_FOLDER}/{FILE_NAME}", "SELECT pne_id FROM pnes UNION SELECT pne_id FROM members"),
+    ("group", f"{SERVER_FOLDER}/{FILE_NAME}", "SELECT sg_id FROM groups"),
+)
+"""Kinds of names, and where a state has them, also those of boards and groups that are not in the home any more."""
 _UNITS = ("keycast.service", "keycast-gateway.service")
 _ABOUT = """\
 This is what `keycast doctor --bundle` has found out. Secrets are taken out; names of boards, groups and machines, and
@@ -45,8 +63,9 @@ def write(path: Path, here: Surroundings, found: Iterable[Checked]) -> list[str]
 
 def collect(here: Surroundings, found: list[Checked], log: str | None = None) -> dict[str, str]:
     """Return the texts of a bundle by their names, without secrets. `log`: the lines of the log, None to look."""
-    redaction = Redaction(names_in(here))
-    configuration = here.config_path.read_text(errors="replace") if here.config_path.is_file() else "there is none"
+    configuration = here.config_path.read_text(errors="replace") if here.config_path.is_file() else ""
+    lines = _own_lines(here) if log is None else []
+    redaction = Redaction(names_in(here, configuration, lines))
     findings = [
         {"check": each.check, "grade": str(each.finding.grade)}
         | {"text": each.finding.text, "next_step": each.finding.next_step}
@@ -60,30 +79,39 @@ def collect(here: Surroundings, found: list[Checked], log: str | None = None) ->
     texts = {
         "about.txt": _ABOUT,
         "machine.txt": redaction.text(f"{platform.platform()}\n{_release()}"),
-        "configuration.toml": redaction.text(configuration),
-        "log.txt": redaction.text(_log_of(here) if log is None else log),
+        "configuration.toml": redaction.text(_COMMENT.sub(r"\1", configuration)) or "there is none",
+        "log.txt": redaction.text(_log_of(lines) if log is None else log),
     }
     return texts | {name: _json(redaction.value(value)) for name, value in plain.items()}
 
 
-def names_in(here: Surroundings) -> dict[str, list[str]]:
-    """Return the names that belong to this home, by their kind: what a person has chosen, or could be found by."""
+def names_in(
+    here: Surroundings, configuration: str = "", lines: Iterable[Mapping[str, Any]] = ()
+) -> dict[str, list[str]]:
+    """Return the names that belong to this home, by their kind: what a person has chosen, or could be found by.
+
+    They are looked for in the state, whether the gateway runs or not, in the text of its `configuration`, whether that
+    is right or not, and in the `lines` of its log, which also tell of boards that are not in the home.
+    """
     status: Mapping[str, Any] = here.status or {}
+    host = socket.gethostname()
     names: dict[str, list[str]] = {
-        "board": [each["pne_id"] for each in status.get("devices", ())],
-        "group": [each["sg_id"] for each in status.get("groups", ())],
+        "board": [each["pne_id"] for each in (*status.get("devices", ()), *lines)],
+        "group": [each["sg_id"] for each in (*status.get("groups", ()), *lines)],
         "gateway": [],
         "home": [],
         "server": [],
-        "broker": [],
-        "machine": [socket.gethostname()],
+        "broker": [each["url"].partition("://")[2].partition(":")[0] for each in status.get("brokers", ())],
+        "machine": [host, host.partition(".")[0], *getattr(getattr(here.config, "web", None), "hosts", ())],
+        "user": [],
     }
-    if here.config is not None:
-        names["gateway"].append(here.config.gateway.id)
-        names["home"].append(here.config.gateway.pn)
-        names["server"].append(here.config.uplink.server_id)
-    names["broker"] += [each["url"].partition("://")[2].partition(":")[0] for each in status.get("brokers", ())]
-    return {kind: [name for name in known if name and name != "localhost"] for kind, known in names.items()}
+    for key, value in _SETTING.findall(configuration):
+        names[_KINDS[key]].append(value)
+    names["broker"] += _URL_HOST.findall(configuration)
+    for kind, file, statement in _STORED:
+        if here.state is not None:
+            names[kind] += _stored(here.state / file, statement)
+    return {kind: [name for name in known if name and name not in _OF_ALL] for kind, known in names.items()}
 
 
 def schemas(state: Path | None) -> dict[str, int | str]:
@@ -99,16 +127,25 @@ def schemas(state: Path | None) -> dict[str, int | str]:
     return found
 
 
-def _log_of(here: Surroundings) -> str:
-    """Return the last lines of the gateway's log: from the gateway itself, or from the journal."""
-    if here.pid and here.state is not None:
-        try:
-            lines = ask(here.state, "log.recent", "keycast gateway run", ANSWERS_WITHIN_S, count=LOG_LINES)
-            return "\n".join(
-                f"{iso(each['at'])} {each['level']} {each['area']}: {each['code']} {each['text']}" for each in lines
-            )
-        except (GatewayError, TimeoutError, OSError, ValueError):
-            pass  # of another release, or standing still: the journal may have its log
+def _own_lines(here: Surroundings) -> list[dict[str, Any]]:
+    """Return the last lines of the log from the gateway itself, none if it does not answer."""
+    if not here.pid or here.state is None:
+        return []
+    try:
+        found: list[dict[str, Any]] = ask(
+            here.state, "log.recent", "keycast gateway run", ANSWERS_WITHIN_S, count=LOG_LINES
+        )
+        return found
+    except (GatewayError, TimeoutError, OSError, ValueError):
+        return []  # of another release, or standing still: the journal may have its log
+
+
+def _log_of(lines: list[dict[str, Any]]) -> str:
+    """Return `lines`, the last ones of the gateway's log, as text; what the journal has if there are none."""
+    if lines:
+        return "\n".join(
+            f"{iso(each['at'])} {each['level']} {each['area']}: {each['code']} {each['text']}" for each in lines
+        )
     journalctl = shutil.which("journalctl")
     if journalctl is None:
         return "there is no journal on this machine"
@@ -131,6 +168,15 @@ def _log_of(here: Surroundings) -> str:
             except (OSError, subprocess.TimeoutExpired) as error:
                 told.append(f"the journal does not answer: {error}")
     return "\n".join(each for each in told if each.strip()) or "the journal has nothing of a gateway"
+
+
+def _stored(path: Path, statement: str) -> list[str]:
+    """Return the texts that a query finds in a store, none if it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)) as database:
+            return [str(name) for (name,) in database.execute(statement)]
+    except sqlite3.Error:
+        return []
 
 
 def _release() -> str:

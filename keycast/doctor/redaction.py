@@ -5,9 +5,12 @@ stands "[secret]". Names and addresses become words, the same one each time, as 
 reader can still follow one board through a log. What looks like a secret and is none is taken out, too.
 """
 
+import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 SECRET = "[secret]"
 
@@ -22,17 +25,28 @@ _BLOCKS = re.compile(
 )
 _ASSIGNED = re.compile(
     rf"""(?ix) (?P<name> ["']? \b [\w.-]* (?:{_KEY_WORDS}) [\w.-]* ["']? ) (?P<mark> \s* [:=] \s* )
-    (?P<value> "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}}\])]+ )"""
+    (?P<value> \[secret\] | \"\"\"(?s:.*?)\"\"\" | \'\'\'(?s:.*?)\'\'\'
+    | "(?:[^"\\]|\\.)*" | '[^']*' | [^\s,;&}}\])]+ )"""
 )
+_PHRASE = re.compile(
+    r"(?i)(?P<name>\b[\w.-]*pass(?:word|phrase)[\w.-]*)(?P<mark>[ \t]*[:=][ \t]*)"
+    r"(?P<value>(?:\[secret\]|[^\s\"',;&}\])\[])(?:\[secret\]|[^\r\n,;&}\])])*)"
+)
+"""What is not in quotes may have several words."""
 _FORMS = (
+    re.compile(r"(?i)(?<=cookie:)[^\r\n]+"),
+    re.compile(r"(?<!\w)(?:__Host-)?keycast-(?:form-)?\d+=[^\s;,\"']+"),  # a cookie of the page
     re.compile(r"(?i)\b(Bearer|Basic|Digest)\s+[\w+/=.~-]+"),
     re.compile(r"\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*"),  # a JSON Web Token
     re.compile(r"(?<=://)[^/\s@]+(?=@)"),  # user and password in a URL
     re.compile(r"(?i)KEYCAST:[^\s]*:[A-Z2-7]{16}"),  # the QR code of a board
     re.compile(r"\b[A-Z2-7]{4}(?:[- ][A-Z2-7]{4}){3}\b"),  # a pairing secret in fours
-    re.compile(r"\b(?=[A-Z2-7]*[2-7])[A-Z2-7]{16}\b"),
+    re.compile(r"\b(?=[a-z-]*[2-7])[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b"),  # as it may be typed
+    re.compile(r"\b(?=[A-Z]*[2-7])[A-Z2-7]{16}\b|\b(?=[a-z]*[2-7])[a-z2-7]{16}\b"),
     re.compile(r"\b[0-9a-fA-F]{8,}\.[\w-]{16,}"),  # a token of ours: its ID and its secret
     re.compile(r"\b(?:[0-9a-fA-F]{2}[ :]){15,}[0-9a-fA-F]{2}\b"),  # octets one by one
+    re.compile(r"(?i)\b(?:0x[0-9a-f]{1,2}[, ]+){7,}0x[0-9a-f]{1,2}\b"),
+    re.compile(r"\b(?:\d{1,3}, ?){15,}\d{1,3}\b"),  # octets as numbers
     re.compile(r"\b(?:0x)?[0-9a-fA-F]{24,}\b"),
     re.compile(r"(?<![\w/+.-])(?=[\w/+-]*\d)(?=[\w/+-]*[A-Z])(?=[\w/+-]*[a-z])[\w/+-]{22,}={0,2}(?![\w/+])"),  # base64
     re.compile(r"b(?:'(?:[^'\\]|\\.){6,}'|\"(?:[^\"\\]|\\.){6,}\")"),  # octets as Python shows them
@@ -58,7 +72,9 @@ class Redaction:
         self._counts: dict[str, int] = {}
         for kind, known in names.items():
             for name in known:
-                self._word(kind, name)
+                word = self._word(kind, name)
+                for form in _forms_of(name):
+                    self._words.setdefault(form, word)
         # Longer names first: "porch lamp" before "lamp". A name stands for itself only as a whole word.
         longest = sorted((name for name in self._words if name), key=len, reverse=True)
         ways = "|".join(map(re.escape, longest))
@@ -70,7 +86,7 @@ class Redaction:
         for form in _FORMS:
             text = form.sub(SECRET, text)
         text = _URL_VALUE.sub(rf"\1={SECRET}", text)
-        text = _ASSIGNED.sub(_without_value, text)
+        text = _ASSIGNED.sub(_without_value, _PHRASE.sub(_without_value, text))
         if self._known is not None:
             text = self._known.sub(lambda found: self._words[found[0]], text)
         for kind, address in _ADDRESSES:
@@ -82,7 +98,8 @@ class Redaction:
         if isinstance(value, bytes | bytearray):
             return SECRET
         if isinstance(value, Mapping):
-            return {self.text(str(name)): self.value(of, str(name)) for name, of in value.items()}
+            within = key if is_secret(key) else ""  # what is below a secret is one, too
+            return {self.text(str(name)): self.value(of, within or str(name)) for name, of in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.value(of, key) for of in value]
         if is_secret(key) and isinstance(value, str | int) and not isinstance(value, bool):
@@ -112,3 +129,11 @@ def _without_value(found: "re.Match[str]") -> str:
         return found[0]
     quote = found["value"][0] if found["value"][0] in "\"'" else ""
     return f"{found['name']}{found['mark']}{quote}{SECRET}{quote}"
+
+
+def _forms_of(name: str) -> set[str]:
+    """Return how a name may also be written: in a URL, in JSON, in the log, in other letters, as a name of DNS."""
+    escaped = name.encode("unicode_escape").decode()
+    forms = {quote(name, safe=""), quote(name), quote_plus(name), json.dumps(name)[1:-1], escaped}
+    forms |= {unicodedata.normalize("NFD", name), name.lower(), name.upper()}
+    return forms - {name}

@@ -58,6 +58,15 @@ PLANTED = {
     "a one-time link": ("http://127.0.0.1:8686/log-in?token=Xy12", "Xy12"),
     "a cookie": ("Cookie: session=Q1w2e3", "Q1w2e3"),
     "a passphrase": ("backup_passphrase: correct horse", "correct"),
+    "a passphrase of several words": ("backup_passphrase: correct horse battery", "battery"),
+    "a passphrase of several lines": ('passphrase = """\ncorrect\nhorse\n"""', "horse"),
+    "a passphrase of several lines in TOML's other quotes": ("passphrase = '''\ncorrect\nhorse\n'''", "horse"),
+    "a cookie of the page": ("keycast-8686=ELMnRHhGyBTahYCJsnWJobbiGyweyqOT", "ELMnRHhGyBTahYCJsnWJobbiGyweyqOT"),
+    "a cookie of the page over TLS": ("__Host-keycast-form-8686=abcdefgh_uv; Path=/", "abcdefgh_uv"),
+    "further cookies": ("Cookie: session=Q1w2e3; other=R4t5", "R4t5"),
+    "a pairing secret as it is typed": (f"typed {BASE32.lower()}", BASE32.lower()),
+    "octets as numbers": (f"key {list(LONG_KEY)}", str(list(LONG_KEY))[1:-1]),
+    "octets as numbers of C": ("0x4f, " * 15 + "0x9d", "0x4f, 0x9d"),
     "a PSK": ("psk=opensesame", "opensesame"),
 }
 
@@ -149,3 +158,32 @@ def test_the_command_writes_a_private_file_once(tmp_path):
 def test_without_a_configuration_there_is_a_bundle_too(tmp_path):
     here = Surroundings(tmp_path / "none.toml", None, "there is none")
     assert bundle.collect(here, [], "")["configuration.toml"] == "there is none"
+
+
+async def test_a_home_that_stands_still_has_no_name_in_its_bundle(tmp_path):
+    home = Home(tmp_path)
+    async with home.running() as service:
+        await home.live(service)
+    log = 'lamp has joined home/lights\n"text": "home/lights", GET /board?pne=lamp and ?sg=home%2Flights'
+    home.path.write_text(home.path.read_text() + "# the Wi-Fi of aunt Emma is tea4two\n")
+    texts = bundle.collect(await asyncio.to_thread(look_around, home.path), [], log)
+    everything = "\n".join(texts.values())
+    for name in ("gw.home", "home/lights", "home%2Flights", "lamp", "Emma", "tea4two"):
+        assert name not in everything, name
+    wrong = home.path.read_text().replace("[message_plane]", "[message_plane")
+    home.path.write_text(wrong)
+    texts = bundle.collect(await asyncio.to_thread(look_around, home.path), [], "gw.home starts")
+    assert "gw.home" not in "\n".join(texts.values()), "the names of a configuration with a fault in it"
+
+
+def test_a_name_is_the_same_word_however_it_is_written():
+    redaction = Redaction({"board": ["Küche nord"], "machine": ["Pi-GW"]})
+    forms = ("Küche nord", "K%C3%BCche%20nord", "K%C3%BCche+nord", r"K\u00fcche nord", r"K\xfcche nord", "KÜCHE NORD")
+    assert {redaction.text(f"at {form}.") for form in (*forms, "Ku\u0308che nord")} == {"at board-1."}
+    assert redaction.text("pi-gw.local") == "machine-1.local"
+
+
+def test_what_is_below_a_secret_is_one():
+    assert Redaction({}).value({"password": {"value": "tiger", "more": ["lily"]}}) == {
+        "password": {"value": SECRET, "more": [SECRET]}
+    }
