@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gateway_agent.config.load import SIZE_MAX
 from gateway_agent.control import Command
 from gateway_agent.core.alarms import CONFIGURATION
 from gateway_agent.repeating import Repeating
+from private_store import plain_file
+from private_store.errors import PrivateStoreError
 
 LOOK_EVERY_S = 10.0
 
@@ -43,8 +46,8 @@ class ConfigWatch:
 def _read(path: Path) -> Any:
     """Return the settings in the file or, if it is no TOML, its octets; None if it cannot be read."""
     try:
-        octets = path.read_bytes()
-    except OSError:
+        octets = plain_file.read(path, SIZE_MAX)  # a pipe in its place would hold up the gateway
+    except PrivateStoreError:
         return None
     try:
         return tomllib.loads(octets.decode("utf-8-sig"))

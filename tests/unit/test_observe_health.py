@@ -1,6 +1,8 @@
 """The health of a gateway: what live and ready mean, and that a lag is measured by a task and not by who asks."""
 
 import asyncio
+import os
+import threading
 
 from gateway_agent.core.alarms import CONFIGURATION
 from gateway_agent.observe.config_watch import ConfigWatch
@@ -54,3 +56,15 @@ def test_a_changed_configuration_is_an_alarm_until_it_is_as_it_was(tmp_path):
     path.write_text('[gateway]\nid = "gw"\n')
     watch.look()
     assert alarms == {CONFIGURATION: ""}
+
+
+def test_what_is_no_file_in_the_place_of_the_configuration_holds_up_nothing(tmp_path):
+    path, alarms = tmp_path / "keycast.toml", {}
+    path.write_text('[gateway]\nid = "gw"\n')
+    watch = ConfigWatch(path, alarms.__setitem__)
+    path.unlink()
+    os.mkfifo(path)
+    look = threading.Thread(target=watch.look, daemon=True)
+    look.start()
+    look.join(30)
+    assert not look.is_alive() and alarms[CONFIGURATION]

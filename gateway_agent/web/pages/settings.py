@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from pydantic import BaseModel
 
+from gateway_agent.config.load import SIZE_MAX
 from gateway_agent.config.toml_lines import line_of
 from gateway_agent.observe.sight import Sight
 from gateway_agent.web.pages import frame
+from private_store import plain_file
+from private_store.errors import PrivateStoreError
 
 _SECRET = ("token", "password", "secret")
 
@@ -46,8 +49,8 @@ async def handle(request: web.Request, sight: Sight) -> web.StreamResponse:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError):
+        return plain_file.read(path, SIZE_MAX).decode("utf-8-sig")
+    except (PrivateStoreError, UnicodeDecodeError):
         return ""
 
 
