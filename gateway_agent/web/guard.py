@@ -121,7 +121,9 @@ async def _examine_form(request: web.Request) -> None:
     headers = request.headers
     if not hosts.is_same_origin(headers.get("Origin"), headers.get("Sec-Fetch-Site"), headers.get("Host", "")):
         raise web.HTTPForbidden
-    if request.content_type != _FORM:
+    # A browser sends forms of ours in UTF-8 and as they are; octets in another way are not even read.
+    in_utf8 = (request.charset or "utf-8").lower() == "utf-8"
+    if request.content_type != _FORM or not in_utf8 or "Content-Encoding" in headers:
         raise web.HTTPUnsupportedMediaType
     async with asyncio.timeout(door_tuning.REQUEST_TIMEOUT_S):
         fields = await request.post()

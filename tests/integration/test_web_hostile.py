@@ -301,3 +301,13 @@ async def test_a_reader_that_takes_nothing_is_given_up(tmp_path: Path, monkeypat
                 await asyncio.sleep(0.001)
         writer.transport.abort()
         assert (await browser.get("/")).status == 200
+
+
+async def test_a_label_has_a_name_that_a_board_can_have(page: Page) -> None:
+    async with page.browser() as browser:
+        await browser.logs_in()
+        for name in ("x" * 5000, "lamp\u202e", ""):
+            token = (await browser.get("/let-in")).token
+            fields = {"form_token": token, "do": "label", "pne": name, "secret": "A" * 16}
+            answer = await browser.post("/let-in", fields)
+            assert answer.status == 409 and "The PNE ID" in answer.text and "<svg" not in answer.text.split("<main")[1]

@@ -128,6 +128,10 @@ async def test_passwords_at_the_same_time_are_counted_before_they_are_looked_at(
         ({"Content-Type": "text/plain"}, 415),
         ({"Content-Type": "application/json"}, 415),
         ({"Content-Type": "multipart/form-data; boundary=x"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded; charset=utf-16"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded; charset=none"}, 415),
+        ({"Content-Encoding": "deflate"}, 415),
+        ({"Content-Encoding": "gzip"}, 415),
     ],
 )
 async def test_a_form_of_another_site_is_refused(page: Page, headers: dict[str, str], status: int) -> None:

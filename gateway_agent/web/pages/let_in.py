@@ -7,6 +7,7 @@ import segno
 from aiohttp import web
 from markupsafe import Markup
 
+from cpns import name_rule
 from cpns.errors import NotAllowed
 from gateway_agent import pairing_secret
 from gateway_agent.observe.sight import Sight
@@ -70,6 +71,8 @@ async def _label(request: web.Request, sight: Sight, pne_id: str, secret: str) -
         pairing_secret.octets(secret)
     except NotAllowed as error:
         return await _show(request, sight, label_problem=_sentence(error))
+    if wrong := name_rule.fault(pne_id):
+        return await _show(request, sight, label_problem=f"The PNE ID {wrong}.")
     characters = pairing_secret.characters(secret)
     code = segno.make(pairing_secret.qr_text(pne_id, characters), micro=False)
     drawn = Markup(code.svg_inline(border=2, omitsize=True, title=f"Code of {pne_id}"))
