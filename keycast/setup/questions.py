@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from cpns import name_rule
 from cpns.errors import CpnsError, NotAllowed
 from gateway_agent.config.load import parse
 from gateway_agent.errors import ConfigError, NoBroadcastInterface
@@ -39,6 +40,8 @@ OF_USER, OF_SYSTEM, SHOWN, NO_SERVICE = units.USER, units.SYSTEM, "show", "no"
 """How the gateway becomes a service: of this user, of the system, not yet but its unit is shown, or not at all."""
 SERVICES = (OF_USER, OF_SYSTEM, SHOWN, NO_SERVICE)
 
+_NAMES = {"gateway": "PN GW ID", "pn": "PN ID"}
+"""Answers that are names of entities, which must be seen as they are. One that a file has already stays usable."""
 _AGAIN, _KEEP, _WITHOUT = "again", "keep", "without"
 
 
@@ -111,9 +114,12 @@ class Interview:
 
         def problem(text: str) -> str:
             try:
-                return _refusal(typed(text))
-            except ConfigError as wrong:
-                return str(wrong)
+                if wrong := _refusal(typed(text)):
+                    return wrong
+            except ConfigError as error:
+                return str(error)
+            fault = name_rule.fault(text) if name in _NAMES and text != present else None
+            return f"the {_NAMES[name]} {fault}" if fault else ""
 
         if name in self._given:
             text = str(self._given[name])

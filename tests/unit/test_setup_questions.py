@@ -118,6 +118,8 @@ def test_what_an_option_says_is_not_asked() -> None:
     [
         ({"gateway": ""}, "gateway.id: found ''"),
         ({"pn": "x" * 300}, "gateway.pn"),
+        ({"gateway": "gw\n.home"}, "the PN GW ID has a character in it that does not show (U+000A)"),
+        ({"pn": "ho\u202eme"}, "the PN ID has a character in it that does not show (U+202E)"),
         ({"interfaces": ["eth7"]}, "Interface 'eth7' under [broadcast] interfaces does not exist"),
         ({"host": ""}, 'kind = "udp" needs host'),
         ({"brokers": ["mqtt.example.org"]}, "is not the address of a broker"),
