@@ -98,7 +98,7 @@ class _Gateway(Collector):
         for gone in self._named.keys() - found.keys():
             del self._named[gone]
         for sg_id in found:
-            if len(self._named) < NAMES_MAX:
+            if len(self._named) < NAMES_MAX and sg_id != OTHER:  # a group of this name would be told twice
                 self._named.setdefault(sg_id)
         versions = GaugeMetricFamily("keycast_group_key_version", "Version of the newest Group Key", labels=("sg",))
         members = GaugeMetricFamily(

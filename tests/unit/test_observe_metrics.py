@@ -208,3 +208,10 @@ async def test_metrics_without_a_page_have_a_listener_of_their_own(tmp_path):
                 assert (await session.get("/metrics", headers={"Host": "evil.example"})).status == 421
                 assert (await session.get("/health/ready")).status == 200
                 assert (await session.get("/")).status == 404
+
+
+def test_a_group_that_is_called_other_is_told_once():
+    groups = (GroupFigures("other", 65537, {"confirmed": 5}), *figures(NAMES_MAX + 1).groups)
+    text = Metrics(EventStream(), lambda: replace(figures(), groups=groups)).text()
+    lines = [line for line in text[0].decode().splitlines() if 'sg="other",state="confirmed"' in line]
+    assert lines == ['keycast_group_members{sg="other",state="confirmed"} 8.0']
