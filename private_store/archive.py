@@ -64,9 +64,16 @@ def read(path: Path, unlock: sealed.Unlock, fault: Fault = StoreUnusable) -> Ope
 
 
 def kind_of_lock(path: Path, fault: Fault = StoreUnusable) -> str:
-    """Return what opens the backup: `sealed.PASSPHRASE`, `sealed.RECIPIENT`, or "" for one that is not encrypted."""
+    """Return what opens the backup: `sealed.PASSPHRASE`, `sealed.RECIPIENT`, or "" for one that is not encrypted.
+
+    Raises `fault` for a file that is no backup.
+    """
     octets = plain_file.read(path, OCTETS_MAX, fault, missing="Name the backup.")
-    return str(sealed.head_of(octets, path, fault).lock["kind"]) if sealed.is_sealed(octets) else ""
+    if octets.startswith(_FORMER_MAGIC):
+        return ""
+    if not sealed.is_sealed(octets):
+        raise _no_backup(path, fault)
+    return str(sealed.head_of(octets, path, fault).lock["kind"])
 
 
 def manifest(path: Path, fault: Fault = StoreUnusable) -> dict[str, str]:

@@ -274,3 +274,10 @@ def test_a_lock_goes_to_another_process_as_text():
     for wrong in ("", "[]", "{}", '{"told": {}, "key": "00"}', '{"told": 7, "key": ""}'):
         with pytest.raises(ValueError):
             sealed.Lock.of(wrong)
+
+
+@pytest.mark.parametrize("octets", [b"", b"keycast", b"some text\n"])
+def test_a_file_that_is_no_backup_is_not_called_one_without_encryption(octets, path):
+    path.write_bytes(octets)
+    with pytest.raises(StoreUnusable, match="is no backup of keycast"):
+        archive.kind_of_lock(path)
