@@ -65,6 +65,7 @@ def init(
 
     Examples: keycast gateway init, keycast gateway init --broker mqtts://mqtt.example.org --broker-files gw.home
     """
+    from cpns import name_rule
     from gateway_agent.config.load import parse
     from keycast.setup.answers import AUTO, HERE, LOOPBACK, MQTT, NO_BLE, VIRTUAL_AIR, Answers, settings_of
     from keycast.setup.first_file import new_text
@@ -88,6 +89,8 @@ def init(
         )
         octets = new_text(settings_of(answers)).encode()
         parse(octets, str(path))  # what `run` would refuse is not written
+        for name, what in ((gateway, "PN GW ID"), (pn, "PN ID")):
+            name_rule.checked(name, what)
         files.write_new(path, octets)
     step = "trust-server CREDENTIAL" if broker else "run"
     answer({"file": str(path)}, f"{path} is written. Next: keycast gateway {step} -c {path}")

@@ -278,3 +278,11 @@ def test_a_gateway_that_runs_is_started_anew_for_what_has_changed(file: Path, mo
     assert not [each for each in in_json(str(file), *QUIET)["steps"] if "gateway run" in each["command"]]
     step = in_json(str(file), *QUIET, "--id", "gw.x")["steps"][0]
     assert "anew" in step["what"] and step["command"] == f"keycast gateway run -c {file}"
+
+
+@pytest.mark.parametrize("words", [["--id", "gw\n.home"], ["--pn", "ho\u202eme"]])
+def test_without_questions_an_id_has_no_character_that_does_not_show_either(tmp_path: Path, words: list[str]) -> None:
+    path = tmp_path / "keycast.toml"
+    done = CliRunner().invoke(program(["gateway"]), ["gateway", "init", str(path), *words])
+    assert done.exit_code == 1 and "has a character in it that does not show" in done.output
+    assert not path.exists()
