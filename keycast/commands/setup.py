@@ -168,7 +168,15 @@ def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool
     started = consequences.start(unit, said)
     runs = consequences.runs(file.path, is_changed=is_changed and not started)
     by = consequences.needed_by_commands(file.path)
-    steps = next_steps(said, file.path, runs, own_credential=own, address=address, by=by)
+    steps = next_steps(
+        said,
+        file.path,
+        runs,
+        own_credential=own,
+        address=address,
+        by=by,
+        has_page_password=consequences.has_page_password(file.path),
+    )
     _answer(file, is_changed, unit, steps, getattr(person, "said", []), started)
 
 

@@ -38,6 +38,4 @@ def look(here: Surroundings) -> Iterator[Finding]:
             "docs/boards.md",
         )
     if not silent and not never:
-        yield good(
-            f"{len(boards)} boards are let in, and each was heard within two days" if boards else "no board is let in"
-        )
+        yield good(f"let in: {len(boards)}; each was heard within two days" if boards else "no board is let in")

@@ -9,7 +9,7 @@ from gateway_agent.app import own_keys
 from gateway_agent.config.load import load, of_text
 from gateway_agent.control import SOCKET_FILE, who_answers
 from gateway_agent.errors import GatewayError
-from gateway_agent.web.password import set_password
+from gateway_agent.web.password import mark, set_password
 from key_servers.errors import ServerError
 from keycast.provisioning.end_to_end import server_credential
 from keycast.services import trusted_server, units
@@ -107,6 +107,11 @@ def runs(path: Path, *, is_changed: bool) -> GatewayNow:
     if who_answers(load(path).gateway.state_dir / SOCKET_FILE) is None:
         return GatewayNow.NOT
     return GatewayNow.AS_BEFORE if is_changed else GatewayNow.AS_WRITTEN
+
+
+def has_page_password(path: Path) -> bool:
+    """Return whether the page of the gateway with the file `path` has a password."""
+    return bool(mark(load(path).gateway.state_dir))
 
 
 def needed_by_commands(path: Path) -> str:

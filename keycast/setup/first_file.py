@@ -12,7 +12,7 @@ COMMENTS = {
     ("gateway", "id"): "unique in the home",
     ("gateway", "pn"): "the Personal Network it serves",
     ("gateway", "state_dir"): "keys, sessions, inventory; private to this user",
-    ("broadcast", "interfaces"): 'Ethernet and Wi-Fi; or names, for example ["wlan0"]',
+    ("broadcast", "interfaces"): '"auto": Ethernet and Wi-Fi; or names, for example ["wlan0"]',
     ("uplink", "kind"): 'the CPNS Server: "embedded" in this process; "udp" or "mqtt" for one elsewhere',
     ("uplink", "brokers"): "any that answers",
     ("ble", "sender"): "Group Keys also by Bluetooth LE adverts: keycast radios",

@@ -30,12 +30,20 @@ class NextStep:
 
 
 def next_steps(
-    said: Said, path: Path, runs: GatewayNow, *, own_credential: str, address: str, by: str = ""
+    said: Said,
+    path: Path,
+    runs: GatewayNow,
+    *,
+    own_credential: str,
+    address: str,
+    by: str = "",
+    has_page_password: bool = True,
 ) -> list[NextStep]:
     """Return the steps.
 
     `own_credential` is that of the gateway, in hexadecimal, and counts with a CPNS Server elsewhere; `address` one of
     this machine on the home network, `by` the program by which commands get the rights of root, "" for none.
+    Without `has_page_password` nobody can log in to the page yet.
     """
     answers, found = said.answers, []
     own = [] if path == DEFAULT_CONFIG else ["-c", str(path)]
@@ -58,6 +66,8 @@ def next_steps(
         step("make a first Service Group", "group", "create", group, "--open-to", answers.pn, *own)
     step("let a board on USB in", "board", "provision", BOARD, "--wifi", "name of the network", *own)
     if answers.page != NO_PAGE:
+        if not has_page_password:
+            step("choose the password of the page", "web", "password", *own)
         host = address if answers.page == HOME_NETWORK and address else "127.0.0.1"
         scheme = "https" if answers.page_certificate else "http"
         found.append(NextStep("open the page", f"{scheme}://{host}:{answers.page_port}/"))

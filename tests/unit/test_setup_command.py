@@ -247,13 +247,18 @@ def test_a_service_of_the_system_is_root_s(monkeypatch: pytest.MonkeyPatch) -> N
     assert [*becoming_a_service.hindrances()] == [units.SYSTEM]
 
 
+def test_a_page_without_a_password_has_one_more_step(file: Path) -> None:
+    code, printed, _ = setup(str(file), *QUIET, "--web", "this-machine")
+    assert code == 0 and printed.index("keycast web password") < printed.index("http://127.0.0.1:8686/")
+
+
 def test_passwords_are_in_private_files_beside_the_configuration_and_in_no_answer(file: Path) -> None:
     secret = file.with_name("secret")
     secret.write_text("correct horse\n")
     words = (*QUIET, "--web", "this-machine", "--web-password-file", str(secret), "--mqtt", "mqtt://127.0.0.1")
     code, printed, complaint = setup(str(file), *words, "--mqtt-user", "ha", "--mqtt-password-file", str(secret))
     assert code == 0 and "correct horse" not in printed + complaint + file.read_text()
-    assert "http://127.0.0.1:8686/" in printed
+    assert "http://127.0.0.1:8686/" in printed and "keycast web password" not in printed
     stored = file.with_name("keycast-state") / "web.password"
     assert stored.stat().st_mode & 0o777 == 0o600 and password.fits(stored.parent, "correct horse")
     tree = tomllib.loads(file.read_text())

@@ -139,7 +139,7 @@ def ways(snapshot: Snapshot) -> str:
     sentences.append(f"Keys go out on {keys}." if keys else "Keys go out on no network.")
     uplink = snapshot.uplink
     if uplink.kind == "embedded":
-        sentences.append("The CPNS Server is in it.")
+        sentences.append("The CPNS Server is in this gateway.")
     else:
         heard = "has not answered yet" if uplink.age_s is None else f"answered {ago(uplink.age_s)}"
         sentences.append(f"The CPNS Server {uplink.server_id} {heard}.")
