@@ -19,7 +19,7 @@ async def try_broker(section: HomeAssistantSection, gateway_id: str, config_path
     try:
         means = await asyncio.to_thread(means_of, section, names)
     except BrokerFilesRefused as problem:
-        return str(problem)
+        return f"Home Assistant is told nothing: {problem}"
     # with the client ID of the gateway it would end the gateway's own connection
     own = replace(means, client_id=f"{means.client_id}-trial")
     said = ""

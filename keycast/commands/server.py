@@ -36,7 +36,7 @@ from keycast.terminal.backup_options import (
     where_to,
 )
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption, BrokerPasswordOption
-from keycast.terminal.dates import local
+from keycast.terminal.dates import begun, local
 from keycast.terminal.elsewhere import Elsewhere, require_here
 from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import (
@@ -231,7 +231,7 @@ def _show_status(found: dict[str, Any]) -> None:
     console.print(f"gateways: {gateways}, Service Groups: {groups}")
     console.print(f"database: {found['database']}; shards: {found['shards']} of 64; processes: {found['processes']}")
     for alarm in found["alarms"]:
-        console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
+        console.print(Text.assemble(("alarm:", "red"), f" {begun(alarm['since'])}{alarm['text']}"))
     for name, count in found["counters"].items():
         console.print(f"{count:8} {name}")
 

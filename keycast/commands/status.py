@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from keycast.terminal.dates import ago, local
+from keycast.terminal.dates import ago, begun, local
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, sentences
 from keycast.terminal.tables import show_table
 
@@ -142,6 +142,6 @@ def _show(state: dict[str, Any]) -> None:
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
     _show_carried(state["groups"])
     for alarm in state["alarms"]:
-        console.print(Text.assemble(("alarm:", "red"), f" since {local(alarm['since'])}: {alarm['text']}"))
+        console.print(Text.assemble(("alarm:", "red"), f" {begun(alarm['since'])}{alarm['text']}"))
     for name, count in state["counters"].items():
         console.print(f"{count:8} {name}")

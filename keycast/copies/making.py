@@ -29,11 +29,15 @@ class Rotation:
 
 @dataclass(frozen=True)
 class Made:
-    """A backup that was written and opened again, and the older ones that were removed for it."""
+    """A backup that was written and opened again, and the older ones that were removed for it.
+
+    `is_for_recipient`: a private key opens it, and no passphrase.
+    """
 
     path: Path
     about: dict[str, str]
     removed: tuple[Path, ...] = ()
+    is_for_recipient: bool = False
 
 
 def make(kind: str, where: Path | Rotation, lock: sealed.Lock, write: Callable[[Path], object]) -> Made:
@@ -53,7 +57,8 @@ def make(kind: str, where: Path | Rotation, lock: sealed.Lock, write: Callable[[
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return Made(path, about, () if isinstance(where, Path) else _rotated(where, about))
+    removed = () if isinstance(where, Path) else _rotated(where, about)
+    return Made(path, about, removed, lock.told["kind"] == sealed.RECIPIENT)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from keycast.doctor.finding import Finding, bad, good
 from keycast.doctor.surroundings import Surroundings
-from keycast.terminal.dates import local
+from keycast.terminal.dates import begun
 
 _PAGE = "docs/troubleshooting.md"
 
@@ -17,8 +17,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
     if status["stopped"]:
         yield bad(f"Broadcasts are stopped: {status['stopped']}", "Do what the sentence says.", _PAGE)
     for alarm in status["alarms"]:
-        since = f"since {local(alarm['since'])}: " if alarm["since"] else ""
-        yield bad(f"{since}{alarm['text']}", "Do what the sentence says; then: keycast status", _PAGE)
+        yield bad(f"{begun(alarm['since'])}{alarm['text']}", "Do what the sentence says; then: keycast status", _PAGE)
     for sg_id in status["held"]:
         yield bad(
             f"{sg_id} is held: it gets no key.",

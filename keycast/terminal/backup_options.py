@@ -110,7 +110,8 @@ def made_json(made: "Made") -> dict[str, object]:
 
 def made_lines(made: "Made", restore: str) -> list[str]:
     """Return the lines about a new backup. `restore` is the command that puts it back, without the file."""
-    lines = [f"{made.path} is written, and opens. To put it back: {restore} {made.path}"]
+    key = " --key FILE" if made.is_for_recipient else ""
+    lines = [f"{made.path} is written, and opens. To put it back: {restore} {made.path}{key}"]
     lines += [f"{path} was removed." for path in made.removed]
     if made.about.get("identity") == "no":
         lines.append("It is for this state folder only. Where that is lost a backup made --with-identity is needed.")

@@ -33,6 +33,11 @@ def local(unix: float) -> str:
     return datetime.datetime.fromtimestamp(int(unix), datetime.UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def begun(unix: float) -> str:
+    """Return "since 2026-07-01 20:30:00: ", which begins a sentence; "" for 0, a moment that is not known."""
+    return f"since {local(unix)}: " if unix else ""
+
+
 def moment(text: str | int) -> int:
     """Return the moment that a person typed, in seconds since 1970.
 

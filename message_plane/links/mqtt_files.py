@@ -23,6 +23,7 @@ from message_plane.links.mqtt_socket import ClosingTlsSocket
 from private_store import files, plain_file
 
 _PASSWORD_MAX = 4096
+_NO_PASSWORD = "Write the password of the user into it, with mode 0600, or name the right file."
 
 
 def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool = False) -> None:
@@ -33,7 +34,7 @@ def check(own: BrokerFiles, tag: str, now: datetime.datetime, *, is_server: bool
     `is_server` the CN may also be the tag, a hyphen and more: each process of one Server has a certificate of its own.
     """
     if own.password is not None:
-        files.check(own.password, BrokerFilesRefused)
+        files.check(own.password, BrokerFilesRefused, missing=_NO_PASSWORD)
     if own.ca is not None:
         _certificates(own.ca)
     if own.certificate is None:
@@ -73,7 +74,7 @@ def password_of(own: BrokerFiles) -> str | None:
     """Return the password of the user, None if there is none. Raises BrokerFilesRefused."""
     if own.password is None:
         return None
-    octets = files.read(own.password, BrokerFilesRefused, most=_PASSWORD_MAX)
+    octets = files.read(own.password, BrokerFilesRefused, missing=_NO_PASSWORD, most=_PASSWORD_MAX)
     return octets.decode("utf-8", "replace").rstrip("\r\n")
 
 

@@ -89,7 +89,7 @@ def not_connected(broker: Broker, problem: BaseException, heard: str = "") -> Br
         return BrokerTrouble(
             broker,
             "is not there: nothing listens at this port",
-            "Start it. Mosquitto 2 without a line such as `listener 8883` listens for its own machine only.",
+            f"Start it. Mosquitto 2 without a line such as `listener {broker.port}` listens for its own machine only.",
         )
     if isinstance(problem, TimeoutError):
         return BrokerTrouble(broker, "does not answer", "Correct its address, or look for a firewall on the way.")

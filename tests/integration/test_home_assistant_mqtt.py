@@ -293,6 +293,8 @@ async def test_a_trial_says_what_is_wrong_and_disturbs_nobody(place, broker):
     told = (await trial(place.config, place.path)).home_assistant
     assert told and f"{place.path}, line" in told
     assert "nothing listens at this port" in await try_broker(section, "gw.home", place.path)
+    lacking = section.model_copy(update={"user": "keycast", "password_file": place.path.with_name("none")})
+    assert "Write the password of the user into it" in await try_broker(lacking, "gw.home", place.path)
 
 
 async def test_a_key_for_many_boards_is_told_at_a_rate(place, broker, monkeypatch):

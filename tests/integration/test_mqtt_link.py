@@ -196,7 +196,7 @@ async def test_a_broker_that_wants_a_user_says_so(tmp_path):
 async def test_a_broker_that_is_not_there_or_has_no_such_name(broker):
     broker.stop()
     assert "nothing listens at this port" in await problem_of(broker.url)
-    assert "listener 8883" in await problem_of(broker.url), "Mosquitto 2 listens for its own machine only"
+    assert f"listener {broker.port}" in await problem_of(broker.url), "Mosquitto 2 listens for its own machine only"
     assert "has no address" in await problem_of("mqtt://broker.invalid:1883")
 
 

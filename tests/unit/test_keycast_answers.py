@@ -23,10 +23,12 @@ import message_plane.errors
 from gateway_agent.errors import Refused, code_of
 from keycast.board import faults
 from keycast.commands import group, server, status
+from keycast.copies.making import Made
 from keycast.program import WORDS, program
 from keycast.provisioning import val_client
 from keycast.services import service_ids
-from keycast.terminal.dates import ago, dated, moment
+from keycast.terminal.backup_options import made_lines
+from keycast.terminal.dates import ago, begun, dated, moment
 from keycast.terminal.tables import show_table
 from tests.typed_command import keycast
 
@@ -298,3 +300,14 @@ def test_off_a_terminal_there_are_plain_lines() -> None:
     assert len(lines) == 1 + len(ROWS)
     assert lines[1].split() == [NAMES[0], "0.8", "-", "confirmed"]
     assert all(line.isascii() for line in lines)
+
+
+def test_an_alarm_of_an_unknown_moment_is_told_without_one() -> None:
+    assert begun(0) == ""
+    assert begun(1_700_000_000).startswith("since 2023-11-1") and begun(1_700_000_000).endswith(": ")
+
+
+def test_the_line_of_a_backup_for_a_recipient_names_its_key() -> None:
+    for_passphrase, for_recipient = (Made(Path("b"), {}, is_for_recipient=each) for each in (False, True))
+    assert made_lines(for_passphrase, "keycast gateway restore")[0].endswith("keycast gateway restore b")
+    assert made_lines(for_recipient, "keycast gateway restore")[0].endswith("keycast gateway restore b --key FILE")
