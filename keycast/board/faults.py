@@ -335,7 +335,7 @@ class ProvisioningFault(BoardFault):
         """Return the fault for a board that has another identity, called `pne_id`, which is in use."""
         return cls(
             f"This board is {pne_id} already.",
-            "If that is the board that you mean, and it is to get a new identity: add --replace",
+            "If that is the board that you mean, and it is to get a new identity: add --replace (board run: --erase)",
         )
 
     @classmethod

@@ -72,4 +72,4 @@ async def test_a_person_re_keys_expels_and_lets_in_and_the_page_tells_the_truth(
 
         await page.goto(f"{url}/group?sg={SG}&ask=delete")
         await page.get_by_role("button", name="Delete the group").click()
-        await page.get_by_text("There is no group yet.").wait_for()
+        await page.get_by_text("No board of this home has joined a group yet").wait_for()
