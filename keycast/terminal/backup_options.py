@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keycast.terminal.options import beside, refuse
+from keycast.terminal.options import beside, folder, refuse
 
 if TYPE_CHECKING:
     from keycast.copies.making import Made, Rotation
@@ -44,7 +44,11 @@ WithIdentity = Annotated[
 ]
 Into = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Write a numbered file into this folder, and remove what is surplus there."),
+    typer.Option(
+        parser=folder,
+        metavar="FOLDER",
+        help="Write a numbered file into this folder, and remove what is surplus there.",
+    ),
 ]
 KeepDaily = Annotated[int, typer.Option(min=1, help="With --into: keep one for each of so many days.")]
 KeepWeekly = Annotated[int, typer.Option(min=0, help="With --into: keep one for each of so many weeks.")]

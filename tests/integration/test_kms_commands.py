@@ -79,7 +79,7 @@ def test_what_cannot_be_is_said_in_a_sentence(state: Path, monkeypatch: pytest.M
     assert "does not exist" in kms(state, "show", code=1)
     assert "key period has" in kms(state, "init", "k", "--period", "1", code=1)
     kms(state, "init", "kms.example.org", "--no-tls")
-    assert "without TLS" in kms(state, "run", "--listen", "0.0.0.0", code=1)
+    assert "without TLS" in kms(state, "run", "--listen", "0.0.0.0", code=78)
     monkeypatch.setenv(DATABASE_VARIABLE, f"postgresql://keycast:hunter2@/kms?host={state}")
     output = kms(state, "show", code=1)
     assert "PostgreSQL" in output and "hunter2" not in output

@@ -11,8 +11,10 @@ import socket
 import pytest
 import typer
 
+from gateway_agent.config.load import load
 from key_servers.kms import master_secrets
 from keycast.commands import gateway as gateway_command
+from keycast.services.home import open_home
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from private_store import contents, files
 from private_store.errors import PrivateStoreError
@@ -115,7 +117,7 @@ def home(tmp_path):
 
 async def run_once(path):
     """`keycast gateway run` until it answers, and then its end."""
-    running = asyncio.create_task(gateway_command._run(path))
+    running = asyncio.create_task(gateway_command._run(open_home(load(path))))
     try:
         while not (path.parent / "state" / "control.sock").exists() and not running.done():
             await asyncio.sleep(0.01)
@@ -216,7 +218,7 @@ async def _as_error(path):
 
 async def _run_catching(path):
     try:
-        await gateway_command._run(path)
+        await gateway_command._run(open_home(load(path)))
     except KeyboardInterrupt:
         raise RuntimeError("cut") from None
 

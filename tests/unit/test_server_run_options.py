@@ -14,6 +14,7 @@ from keycast.program import program
 from message_plane.links.mqtt_section import BrokerFiles
 
 BROKER = "mqtts://mqtt.example.org:8883"
+WRONG_CONFIGURATION = 78
 
 
 @pytest.fixture
@@ -52,7 +53,11 @@ def test_the_folder_of_all_ends_is_told_from_that_of_one(settings: list[ServerCo
         (tmp_path / each).mkdir(parents=True)
         (tmp_path / each / "client.crt").touch()
     run = typed("run", "--broker", BROKER, "--broker-files", str(tmp_path))
-    assert run.exit_code == 1 and f"Name those of the Server: {tmp_path / 'server'}" in run.stderr and not settings
+    assert (
+        run.exit_code == WRONG_CONFIGURATION
+        and f"Name those of the Server: {tmp_path / 'server'}" in run.stderr
+        and not settings
+    )
     words = ["gateway", "init", str(tmp_path / "keycast.toml"), "--broker", BROKER, "--broker-files", str(tmp_path)]
     init = CliRunner().invoke(program(["gateway"]), words)
     assert init.exit_code == 1 and f"Name those of this gateway: {tmp_path / 'gateways' / 'gw.home'}" in init.stderr
@@ -83,7 +88,7 @@ def test_what_cannot_be_meant_is_refused_with_a_sentence(
     settings: list[ServerConfig], words: tuple[str, ...], told: str
 ) -> None:
     run = typed("run", *words)
-    assert run.exit_code == 1 and told in run.stderr and settings == []
+    assert run.exit_code == WRONG_CONFIGURATION and told in run.stderr and settings == []
 
 
 STATUS: dict[str, Any] = {
