@@ -16,11 +16,9 @@ def look(here: Surroundings) -> Iterator[Finding]:
         problem = each["problem"]
         if each["connected"] and not problem:
             yield good(f"{each['url']} is connected")
-        elif connected:  # any one is enough
-            yield (
-                warning(f"{each['url']}: {problem or 'not connected'}", "See: keycast gateway check", _PAGE)
-                if (problem)
-                else good(f"{each['url']} is not needed now")
-            )
+        elif connected and problem:  # any one is enough
+            yield warning(f"{each['url']}: {problem}", "See: keycast gateway check", _PAGE)
+        elif connected:
+            yield good(f"{each['url']} is not needed now")
         else:
             yield bad(f"{each['url']}: {problem or 'not connected'}", "See: keycast gateway check", _PAGE)
