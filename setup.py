@@ -5,7 +5,7 @@
 
 from setuptools import find_namespace_packages, setup
 
-ROOMS = ("cpns", "mikey_sakke", "private_store", "message_plane", "http_door", "device_agent")
+ROOMS = ("cpns", "suit", "mikey_sakke", "private_store", "message_plane", "http_door", "device_agent")
 ROOMS += ("gateway_agent", "key_servers", "keycast")
 DATA = {"keycast.on_board": "micropython", "keycast.hw_configs": "hw_configs"}  # keycast/places.py
 

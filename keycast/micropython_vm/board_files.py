@@ -18,7 +18,7 @@ FIRMWARE = FOLDER / "firmware"
 """Board definitions for MicroPython's firmware build (docs/firmware.md)."""
 
 START = "main.py"
-PACKAGES = ("cpns", "mikey_sakke", "device_agent")
+PACKAGES = ("cpns", "suit", "mikey_sakke", "device_agent")
 # The modules that a board always loads are joined (`bundles.py`): before the radio's memory is held back, and after;
 # those that a board with Bluetooth loads, and those that a board with an end-to-end group loads
 BUNDLES = {

@@ -13,6 +13,7 @@ ON_LINUX = (
     "keycast/",
     "message_plane/",
     "mikey_sakke/",
+    "suit/",
     "private_store/",
 )
 ELSEWHERE = ("keycast/on_board/", "keycast/board/on_board/")  # no logging there

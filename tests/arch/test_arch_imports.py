@@ -16,13 +16,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 # Which of our packages each folder may import, besides itself.
 ARROWS = {
     "cpns": set(),
+    "suit": {"cpns"},
     "mikey_sakke": set(),
     "private_store": set(),
     "message_plane": {"cpns", "private_store"},
     "http_door": {"message_plane", "private_store"},
-    "device_agent": {"cpns", "mikey_sakke"},
-    "micropython": {"cpns", "device_agent"},
-    "gateway_agent": {"cpns", "http_door", "mikey_sakke", "message_plane", "private_store"},
+    "device_agent": {"cpns", "mikey_sakke", "suit"},
+    "micropython": {"cpns", "device_agent", "suit"},
+    "gateway_agent": {"cpns", "http_door", "mikey_sakke", "message_plane", "private_store", "suit"},
     "key_servers": {"cpns", "http_door", "mikey_sakke", "message_plane", "private_store"},
 }
 ARROWS["keycast"] = set(ARROWS) - {"micropython"}
@@ -30,7 +31,7 @@ EVERYTHING = {*ARROWS, "tools", "tests"}
 ROOMS = {**ARROWS, "tools": EVERYTHING - {"tests"}, "tests": EVERYTHING}
 
 # What portable code may import: modules of MicroPython's ports on ESP32 and unix, under the names both Pythons share.
-PORTABLE = {"cpns", "mikey_sakke", "device_agent"}
+PORTABLE = {"cpns", "mikey_sakke", "device_agent", "suit"}
 SHARED_MODULES = {"array", "asyncio", "binascii", "collections", "errno", "gc", "hashlib", "io", "json", "os", "random"}
 SHARED_MODULES |= {"select", "socket", "struct", "sys", "time"}
 # Names of one Python only: allowed where the import is guarded by `try` or by a test of which Python this is.
@@ -42,6 +43,7 @@ CPYTHON_ONLY = (
     "cpns/uplink_form.py",
     "cpns/xml_form.py",
     "device_agent/host/",
+    "suit/coded.py",
 )
 CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "mikey_sakke/https.py", "mikey_sakke/kms_")
 

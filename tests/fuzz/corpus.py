@@ -15,6 +15,7 @@ _OURS = tuple(
     for room in (
         "cpns",
         "mikey_sakke",
+        "suit",
         "device_agent",
         "private_store",
         "message_plane",

@@ -26,7 +26,7 @@ from message_plane.links import mqtt_files
 from message_plane.links.mqtt_client import means_of
 from message_plane.links.mqtt_section import BrokerFiles, MqttSection
 
-PACKAGES = ("cpns", "gateway_agent", "key_servers", "keycast", "message_plane", "mikey_sakke")
+PACKAGES = ("cpns", "gateway_agent", "key_servers", "keycast", "message_plane", "mikey_sakke", "suit")
 SECRET = re.compile(r"(.*_)?(password|secret|private|master|ssk|pvt|gmk|euk|gkek|token|key)")
 PUBLIC = {"signing_key", "has_key", "request_key", "answer_key", "pub_auth_key", "pub_enc_key"}
 PASSWORD = "s3cret p%ssword/@:?#"

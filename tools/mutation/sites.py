@@ -11,6 +11,7 @@ from pathlib import Path
 
 PACKAGES = (
     "cpns",
+    "suit",
     "mikey_sakke",
     "private_store",
     "message_plane",

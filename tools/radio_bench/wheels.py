@@ -17,6 +17,7 @@ LOCK = PROJECT / "requirements.lock"
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64")
 _SOURCES: tuple[str, ...] = (
     "cpns",
+    "suit",
     "mikey_sakke",
     "private_store",
     "message_plane",
