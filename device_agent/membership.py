@@ -311,8 +311,12 @@ class Membership:
 
     def take_gkdk(self, fields):
         """Store the GKDK of another tree generation."""
-        self.gkdks.put(fields[messages.GKDK], self._clock.now(), fields[messages.GENERATION])
+        now = self._clock.now()
+        self.gkdks.put(fields[messages.GKDK], now, fields[messages.GENERATION])
         self._tell("generation", {"generation": self.gkdks.newest})
+        for group in self.groups.values():  # a proof under the GKDK before may have been refused
+            if group.confirm_at is not None:
+                group.confirm_at = min(group.confirm_at, now + group.leisure)
         return {}
         yield
 

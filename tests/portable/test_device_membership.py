@@ -497,6 +497,19 @@ def test_a_new_generation_is_stored_beside_the_old_one():
     assert world.ask(n.GENERATION_REQUEST, fields)[0] == 0x80
 
 
+@req("SEC-14")
+def test_a_confirmation_that_waits_is_repeated_soon_with_a_new_gkdk():
+    world, group = members_world()
+    world.deliver("kitchen", 6)
+    world.gateway.generation = 257
+    group.confirm_at = world.clock.now() + 50000  # the restored gateway has refused the proof under the old one
+    world.gateway.heard.clear()
+    world.ask(n.GENERATION_REQUEST, {m.GKDK: world.gateway.gkdk(), m.GENERATION: 257})
+    world.run_for(world.gateway.leisure + 1000)
+    (confirmed,) = [fields for code, fields in world.gateway.heard if code == n.GROUP_KEY_DELIVERY_RESPONSE]
+    assert confirmed[m.VERSION] == 6
+
+
 @req("SEC-07")
 def test_the_old_generation_is_erased_after_a_month():
     world, _ = members_world()
