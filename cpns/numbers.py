@@ -82,6 +82,7 @@ CONTENT_CID_EDHOC = 65
 FRAME_COSE_SIGN1 = 0xD2
 FRAME_GROUP_MESSAGE = 0x47
 FRAME_BEACON = 0x42
+FRAME_UPDATE = 0x55
 
 # Bluetooth LE: the GATT service of a PNE, its characteristics, and the company id that is for tests only
 BLE_SERVICE = "5cbf4203-6591-482f-bd77-d88cdb374332"

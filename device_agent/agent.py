@@ -41,12 +41,13 @@ else:
 class Agent:
     """The PNE. `storage`, `clock` and `random` are ports, `links` and `media` lists of `ports.Link` and `ports.Medium`.
 
-    The agent calls `tell(name, values)` for each event. An address of a peer is (link, address of that link).
+    The agent calls `tell(name, values)` for each event. An address of a peer is (link, address of that link). A board
+    that can be updated has `updates`, a ports.Updates.
 
     Raises Unknown if the storage holds no identity: such a board must be provisioned, and never starts as a new one.
     """
 
-    def __init__(self, storage, links, media, clock, random, tell):
+    def __init__(self, storage, links, media, clock, random, tell, updates=None):
         self.store = store = KeyStore(storage)
         record = store.load(provisioning.RECORD)
         if record is None:
@@ -72,6 +73,12 @@ class Agent:
         self.receiver = BroadcastReceiver(self.membership, store, clock, self.random, self._tell)
         if [group for group in self.membership.groups.values() if group.ring.end_to_end]:
             self.membership.server = self._load_server()
+        self.updating = None
+        if updates:
+            from device_agent.update.service import UpdateService
+
+            parts = self.membership, self.session, self.requests, self.receiver
+            self.updating = UpdateService(updates, store, *parts, clock, self.random, self._tell)
         self._reports = None  # only with a medium that carries reports
         reporting = [medium for medium in media if medium.reports]
         if reporting:
@@ -255,6 +262,8 @@ class Agent:
             if self._reachable():
                 confirms = self._reports is None or self._stands()
                 due, make_flow = self.membership.duty(now, confirms) or (None, None)
+                if self.updating and (due is None or self.updating.due < due):
+                    due, make_flow = self.updating.due, self.updating.act
             connect = session.address is None or self._in_doubt()
             if connect and (due is None or session.retry_at <= due):
                 due, make_flow = session.retry_at, self._connect
@@ -286,6 +295,8 @@ class Agent:
             yield from session.handshake(now, address, patience=discovery.patience)
             self._tell("session", {"gateway": self.identity.gateway_id})
             self.membership.hint_all(0)  # the end that lost the session may have lost more
+            if self.updating:
+                self.updating.hint()
 
     def _reached(self):
         # Once for each search: a peer that relays from ever new addresses must not wear out the flash
@@ -297,6 +308,8 @@ class Agent:
         self.session.forget()
         self._discovery.forget()
         self.membership.new_gateway()
+        if self.updating:
+            self.updating.hint()
 
     def _load_server(self):
         # What end-to-end groups need: only a board with such a group has it in its heap

@@ -50,12 +50,12 @@ class Node:
     (with its length only). Raises Unknown if the storage holds no identity.
     """
 
-    def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None):
+    def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None, updates=None):
         self._on_event = on_event
         self._groups = {}  # SG ID -> Group
         self._news = asyncio.Event()  # set on news of any group: one Event for all takes less heap
         self._task = None
-        self._agent = Agent(storage, links, media, clock, random, self._tell)
+        self._agent = Agent(storage, links, media, clock, random, self._tell, updates)
         for state in self._agent.membership.groups.values():
             self._groups[state.id] = Group(self._agent, state, self._news)
 

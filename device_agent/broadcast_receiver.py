@@ -42,7 +42,9 @@ class _Limiter:
 class BroadcastReceiver:
     """The broadcast plane of a PNE. The agent passes `membership`, `store`, `clock`, `random(n)`, `tell(name, values)`.
 
-    `verifications` counts checked signatures, `refused` refused datagrams by the name of their error.
+    `kinds` is a table from the first octet of a datagram to a function of it that returns a flow, or acts at once and
+    returns None. A module may add its own. `verifications` counts checked signatures, `refused` refused datagrams by
+    the name of their error.
     """
 
     def __init__(self, membership, store, clock, random, tell):
@@ -56,6 +58,11 @@ class BroadcastReceiver:
         self._shown = {}  # by SG ID: version whose conflict was told
         self.key = None  # VerifyingKey of the PN GW, once it was needed
         self._prepared = b""
+        self.kinds = {
+            n.FRAME_COSE_SIGN1: self._signed,
+            n.FRAME_GROUP_MESSAGE: self._message,
+            n.FRAME_BEACON: lambda datagram: _if_room(self._beacon, datagram),
+        }
         self.verifications = 0
         self.refused = {}
 
@@ -89,31 +96,35 @@ class BroadcastReceiver:
             self._membership.hint_all(tuning.PULL_IGNORING)
             return
         try:
-            kind = datagram[0] if datagram else 0
-            if kind == n.FRAME_COSE_SIGN1:
-                received = _if_room(broadcast_object.parse, datagram)
-                datagram = None  # frees a kilobyte, which is copied by now
-                group = self._group(received)
-                is_key = hasattr(received, "commit")
-                limiter = self._limiters.get((group.id, is_key))
-                now = self._clock.now()
-                if limiter and now < limiter.until:
-                    if is_key and received.version > group.version:
-                        self._membership.hint(group, now, tuning.PULL_IGNORING)  # it may be the genuine one
-                    raise TooMany("broadcasts of this group are ignored")
-                if is_key:
-                    yield from self._group_key(group, received)
-                else:
-                    yield from self._delete(group, received)
-            elif kind == n.FRAME_GROUP_MESSAGE:
-                self._message(_if_room(group_message.parse, datagram))
-            elif kind == n.FRAME_BEACON:
-                _if_room(self._beacon, datagram)
-            else:
+            act = self.kinds.get(datagram[0] if datagram else 0)
+            if act is None:
                 raise MalformedMessage("no broadcast of ours")
+            flow = act(datagram)
+            if flow:
+                datagram = None  # the flow frees a kilobyte when it has a copy
+                yield from flow
         except CpnsError as error:
-            name = type(error).__name__
-            self.refused[name] = self.refused.get(name, 0) + 1
+            self.refuse(type(error).__name__)
+
+    def refuse(self, name):
+        """Count a refused datagram under `name`."""
+        self.refused[name] = self.refused.get(name, 0) + 1
+
+    def _signed(self, datagram):
+        received = _if_room(broadcast_object.parse, datagram)
+        datagram = None  # frees a kilobyte, which is copied by now
+        group = self._group(received)
+        is_key = hasattr(received, "commit")
+        limiter = self._limiters.get((group.id, is_key))
+        now = self._clock.now()
+        if limiter and now < limiter.until:
+            if is_key and received.version > group.version:
+                self._membership.hint(group, now, tuning.PULL_IGNORING)  # it may be the genuine one
+            raise TooMany("broadcasts of this group are ignored")
+        if is_key:
+            yield from self._group_key(group, received)
+        else:
+            yield from self._delete(group, received)
 
     def _group(self, received):
         group = self._membership.by_alias(received.pn_alias, received.sg_alias)
@@ -214,7 +225,8 @@ class BroadcastReceiver:
             raise
         self._limiters.pop((group.id, is_key), None)
 
-    def _message(self, parsed):
+    def _message(self, datagram):
+        parsed = _if_room(group_message.parse, datagram)
         group = self._group(parsed)
         now = self._clock.now()
         try:

@@ -1,4 +1,4 @@
-"""The contracts of what the agent needs from its machine: five ports, which the composition passes to it.
+"""The contracts of what the agent needs from its machine: ports, which the composition passes to it.
 
 A port need not inherit from its class here. `micropython/` has the ports of boards, `device_agent/host/` those of
 Linux; tests use plain Python objects.
@@ -141,6 +141,72 @@ class Bluetooth:
 
     def close(self):
         """Switch the radio off."""
+        raise NotImplementedError
+
+
+class Updates:
+    """What a board can be updated in, and where an image comes to lie while the agent runs (docs/protocol.md 16)."""
+
+    def classes(self):
+        """Return a dict from each class id that this board accepts, 16 octets, to "agent" or "firmware"."""
+        raise NotImplementedError
+
+    def state(self):
+        """Return the `update.slot_record.SlotRecord`: the numbers that run, and what is on trial or fell back."""
+        raise NotImplementedError
+
+    def room(self, kind, size):
+        """Raise OSError (28) if an image of `size` octets has no room. Nothing is written or erased for the answer."""
+        raise NotImplementedError
+
+    def begin(self, kind, size, digest, envelope):
+        """Begin to collect the image of a verified envelope; return its Collection. One that was begun is dropped.
+
+        `digest` is SHA-256 of the image. Raises OSError if the flash has no room or fails.
+        """
+        raise NotImplementedError
+
+    def resume(self):
+        """Return the Collection that was begun before a restart, with what is whole in the flash, or None."""
+        raise NotImplementedError
+
+    def confirm(self):
+        """Keep what is on trial: the board has reached its PN GW with it. Raises OSError."""
+        raise NotImplementedError
+
+    def restart(self):
+        """Reset the board in order, to install what was collected."""
+        raise NotImplementedError
+
+
+class Collection:
+    """An update in the flash, as far as it was collected. What comes here was verified. All raise OSError.
+
+    `kind` and `size` are those of its image, `envelope` its octets.
+    """
+
+    def put_page(self, index, octets):
+        """Store a page of hashes."""
+        raise NotImplementedError
+
+    def page(self, index):
+        """Return a page as bytes, or None if it was not stored."""
+        raise NotImplementedError
+
+    def put(self, index, octets):
+        """Store coded frame `index`, 1,024 octets as bytes or memoryview."""
+        raise NotImplementedError
+
+    def indices(self):
+        """Return the indexes of the coded frames that are stored."""
+        raise NotImplementedError
+
+    def full(self):
+        """Note that enough frames are stored, which the next start is to install."""
+        raise NotImplementedError
+
+    def drop(self):
+        """Forget the update, and free the flash."""
         raise NotImplementedError
 
 

@@ -16,7 +16,7 @@ import sys
 
 from cpns import cborlite
 from cpns import numbers as n
-from cpns.errors import CpnsError, MalformedMessage, NotAllowed, Stale
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, Stale, Unknown
 from device_agent import oscore, tuning
 from device_agent.coap import message as coap
 from device_agent.cose import Credential
@@ -184,7 +184,8 @@ class Session:
     def ask(self, options, octets, held=None, address=None):
         """Ask the peer, or that of a pairing, for what `options` name; return (options, body) of its answer.
 
-        Raises NoSession without an answer, NotAllowed or MalformedMessage for 4.03 or 4.00. This is a flow.
+        Raises NoSession without an answer, MalformedMessage, NotAllowed or Unknown for 4.00, 4.03 or 4.04. This is a
+        flow.
         """
         held = held or self._candidate or self._live
         address = address or self.address
@@ -221,6 +222,8 @@ class Session:
             raise NotAllowed("the request is refused")
         if code == BAD_REQUEST:
             raise MalformedMessage("the request is not understood")
+        if code == NOT_FOUND:
+            raise Unknown("the peer has no such resource")
         raise NoSession("no answer is possible now")
 
     def refusal(self, message):

@@ -42,6 +42,14 @@ WINDOW_WRITES_BURST = 640000  # ms of that at once; a member whose numbers jump 
 PULL_IGNORING = 5000  # ms between pulls while broadcasts of newer keys are heard and ignored (SEC-09)
 PULL_ONLINE = 5000  # ms between pulls when network or PN GW come back, as broadcasts were missed meanwhile
 
+# Updates, ms
+UPDATE_LEISURE = 5000  # at most, before a report and a first pull: what all boards hear, they hear at once
+UPDATE_REPORT_EVERY = 86400 * 1000
+UPDATE_RETRY = 60000  # after a report or a pull without answer
+UPDATE_HINT_EVERY = 30000  # between reports because of frames of an unknown update, which anybody can send
+UPDATE_PULL_LEISURE = 10000  # before the first pull of what was broadcast: then all boards pull
+UPDATE_BY_AIR_MAX = 86400  # seconds for which a PN GW may put off a board that it broadcasts to
+
 # Queues
 REQUESTS_MAX = 4  # requests of the PN GW that wait to be handled
 ANSWERS_MAX = 8  # answers kept of a question to all

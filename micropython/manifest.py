@@ -57,6 +57,15 @@ package(
     opt=2,
 )
 package(
+    "suit",
+    (
+        "__init__.py",
+        "numbers.py",
+    ),
+    base_path="..",
+    opt=2,
+)
+package(
     "device_agent",
     (
         "__init__.py",
@@ -96,6 +105,10 @@ package(
         "session.py",
         "tuning.py",
         "unpaired.py",
+        "update/__init__.py",
+        "update/key.py",
+        "update/reports.py",
+        "update/service.py",
     ),
     base_path="..",
     opt=2,

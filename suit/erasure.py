@@ -1,4 +1,4 @@
-"""A systematic erasure code that only XORs: the frames in which an image is broadcast (docs/protocol.md section 15).
+"""A systematic erasure code that only XORs: the frames in which an image is broadcast (docs/protocol.md section 16).
 
 An image is k blocks of `numbers.BLOCK` octets, the last one filled up with zeros. They are dealt out to segments in
 turn, so that a burst of losses hits all segments alike. Coded frame t < k is block t. Each further one is the XOR of

@@ -1,4 +1,4 @@
-"""The frames of an update on the broadcast plane, and the hashes by which each is known (docs/protocol.md section 15).
+"""The frames of an update on the broadcast plane, and the hashes by which each is known (docs/protocol.md section 16).
 
     55 || kind u8 || id of the update (8) || index u16 || body
 
@@ -11,12 +11,12 @@ SHA-256 each, before anything is stored (SEC-10).
 from collections import namedtuple
 from hashlib import sha256
 
+from cpns import numbers as cpns
 from cpns.crypto.compare import equal
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import MalformedMessage, NotAuthentic, Unknown
 from suit import numbers as n
 
-FRAME_UPDATE = 0x55
 HEAD = 4 + n.ID
 _TAG_HEAD, _TAG = 2, 8
 
@@ -25,13 +25,13 @@ Frame = namedtuple("Frame", ("kind", "update_id", "index", "body"))
 
 def build(kind, update_id, index, body):
     """Return the octets of a frame. `kind` is one of `numbers.ENVELOPE`, `PAGE`, `FRAME`; `index` is 0 to 65,535."""
-    return bytes((FRAME_UPDATE, kind)) + update_id + index.to_bytes(2, "big") + body
+    return bytes((cpns.FRAME_UPDATE, kind)) + update_id + index.to_bytes(2, "big") + body
 
 
 def parse(datagram):
     """Return the Frame in a datagram, whose body is a memoryview. Nothing of it is known. Raises MalformedMessage."""
     view = memoryview(datagram)
-    if len(view) <= HEAD or view[0] != FRAME_UPDATE or view[1] > n.FRAME:
+    if len(view) <= HEAD or view[0] != cpns.FRAME_UPDATE or view[1] > n.FRAME:
         raise MalformedMessage("no frame of an update")
     body = view[HEAD:]
     wrong = len(body) > _TAG_HEAD + _TAG + n.ENVELOPE_MAX

@@ -1,4 +1,4 @@
-"""Code points of updates between PN GW and PNE, and their sizes (docs/protocol.md section 15)."""
+"""Code points of updates between PN GW and PNE, and their sizes (docs/protocol.md section 16)."""
 
 PATH = "update"  # the CoAP resource, at both ends
 

@@ -27,7 +27,7 @@ BUNDLES = {
         *("device_agent.key_store", "device_agent.provisioning"),
     ),
     "pne_agent": (
-        *("device_agent.api", "device_agent.clock", "device_agent.links.udp"),
+        *("device_agent.api", "device_agent.clock", "device_agent.links.udp", "device_agent.update.service"),
         *("application", "watch"),
     ),
     "pne_ble": ("device_agent.adverts", "device_agent.links.gatt", "device_agent.reports"),

@@ -15,7 +15,7 @@ from cpns.errors import CpnsError, Unknown
 from cpns.proof import confirmation
 from device_agent import oscore, provisioning
 from device_agent.agent import Agent
-from device_agent.coap.message import Message, option
+from device_agent.coap.message import Message, option, path
 from device_agent.cose import Credential
 from device_agent.crypto import p256
 from device_agent.key_store import KeyStore
@@ -116,6 +116,7 @@ class Gateway:
         self.leisure = 4000
         self.time = 0
         self.receipt = None  # octets that answers to pulls carry
+        self.resources = {}  # further ones: path -> function of a body that returns (CoAP code, body)
         secret, salt, theirs, ours = SESSION
         self._oscore = oscore.Context(secret, salt, ours, theirs, 0, lambda ceiling: None, fresh=True)
 
@@ -133,7 +134,11 @@ class Gateway:
             return THERE
         if self.forgetful:
             return Message(2, 0x81, 0, b"", [], b"")
-        _, _, octets, request = self._oscore.unprotect_request(options, payload)
+        _, inner, octets, request = self._oscore.unprotect_request(options, payload)
+        if path(inner) != "cpns":
+            code, answer = self.resources.get(path(inner), lambda body: (0x84, b""))(octets)
+            code, options, payload = self._oscore.protect_response(request, code, [], answer)
+            return Message(2, code, 0, b"", options, payload)
         asked, fields = messages.decode(octets)
         self.heard.append((asked, fields))
         try:
@@ -204,8 +209,8 @@ class Gateway:
         names = (self.generation, SLOT, version, n.RESULT_SUCCESS, "home", fields[m.SG_ID], key_of(version))
         return fields[m.PROOF] == confirmation(report_key, *names)
 
-    def protect(self, octets, echo=None):
-        options = [(11, b"cpns"), (12, bytes((60,)))]
+    def protect(self, octets, echo=None, to="cpns"):
+        options = [(11, to.encode()), (12, bytes((60,)))]
         if echo:
             options.append((252, echo))
         code, options, payload, request = self._oscore.protect_request(0x02, options, octets)
@@ -224,7 +229,8 @@ def frame(context, sg_id, items, private):
 class World:
     """`agent` on `medium`, provisioned and with a session; `events` are (name, values) as the agent told them."""
 
-    def __init__(self, session=True, address="gw"):
+    def __init__(self, session=True, address="gw", updates=None):
+        self.updates = updates
         self.clock = Clock()
         self.medium = Medium()
         self.gateway = Gateway()
@@ -242,7 +248,8 @@ class World:
         """Start the PNE anew from what its medium holds, as after a power cut."""
         self.events = []
         self.link = Link()
-        self.agent = Agent(self.medium, [self.link], [self.link], self.clock, self.random, self._tell)
+        parts = self.clock, self.random, self._tell, self.updates
+        self.agent = Agent(self.medium, [self.link], [self.link], *parts)
         self.at = self.link, "gw"  # the PN GW's address
         if self.agent.identity.address == "gw":
             self.agent.session.address = self.at
@@ -298,19 +305,24 @@ class World:
 
     def ask_octets(self, octets):
         """The same with the octets of a message."""
+        code, payload = self.ask_resource("cpns", octets)
+        return messages.decode(payload) if code == 0x44 else (code, None)
+
+    def ask_resource(self, to, octets):
+        """The PN GW asks a resource of the PNE -> (CoAP code, body) of the answer."""
         echo = None
         for _ in (0, 1):
-            message, request = self.gateway.protect(octets, echo)
+            message, request = self.gateway.protect(octets, echo, to)
             answer, asked = self.agent.session.unprotect(message, self.at)
             if asked is None:
                 coap, options, payload = self.gateway.unprotect(request, answer)
                 echo = option(options, 252)
                 if echo:
                     continue
-                return coap, None
+                return coap, b""
             reply = answer(*self.perform(self.agent.requests.answer(*asked)))
             coap, _, payload = self.gateway.unprotect(request, reply)
-            return messages.decode(payload) if coap == 0x44 else (coap, None)
+            return coap, payload
 
     def deliver(self, sg_id, version, key=None, reason=n.REASON_PERIODIC):
         """The PN GW delivers a key by unicast -> fields of the answer."""

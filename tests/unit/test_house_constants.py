@@ -89,7 +89,7 @@ def test_boards_load_no_module_of_constants(tmp_path):
         text = source.read_text()
         assert text.count("\n") == files[name].read_text().count("\n"), name
         loaded = set(board_manifest.imported(source))
-        assert not loaded & {"cpns.numbers", "cpns.tuning", "device_agent.tuning"}, name
+        assert not loaded & {"cpns.numbers", "cpns.tuning", "device_agent.tuning", "suit.numbers"}, name
         ast.parse(text)
 
 

@@ -1,0 +1,83 @@
+"""A report to the PN GW, and what its answer means for an UpdateService. Loaded for each report."""
+
+from cpns import cborlite
+from cpns import numbers as cpns
+from cpns.errors import MalformedMessage, Unknown
+from device_agent import tuning
+from device_agent.coap import message as coap
+from device_agent.update import key
+from device_agent.update.service import NEVER
+from suit import numbers as n
+
+OPTIONS = ((coap.URI_PATH, n.PATH.encode()), (coap.CONTENT_FORMAT, bytes((cpns.CONTENT_CBOR,))))
+
+
+def report(service):
+    """Report to the PN GW, and do what its answer asks for (flow). A PN GW without updates is not asked again.
+
+    An answer confirms what is on trial. The first update key that it names is kept. Raises as `Session.ask` does, and
+    MalformedMessage for an answer of another form.
+    """
+    identity, record = service.membership.identity, service.updates.state()
+    try:
+        mine = key.load(service.store, identity)
+    except MalformedMessage:
+        mine = b""  # it counts as none, but no other takes its place
+    numbers = record.agent_number, record.firmware_number
+    told = [n.REPORT, list(service.updates.classes()), key.key_id(mine)]
+    told.extend(numbers + _state(service, record))
+    try:
+        _, octets = yield from service.session.ask(OPTIONS, cborlite.encode(told))
+    except Unknown:
+        service.report_at = service.step_at = NEVER
+        return
+    update_id, _, first_key, by_air = _answer(octets)
+    service.report_at = service.clock.now() + tuning.UPDATE_REPORT_EVERY
+    if record.trial:
+        service.updates.confirm()
+        service.tell("update", {"state": "confirmed", "number": record.wanted})
+        service.hint()
+    else:
+        _offered(service, update_id, by_air * 1000)
+    if mine is None and first_key:
+        key.take(service.store, identity, first_key)
+
+
+def _offered(service, update_id, by_air):
+    # `by_air`: ms for which the update is broadcast, and nothing is to be pulled
+    collecting = service.collecting
+    if collecting and collecting.update_id != update_id:
+        service.drop("withdrawn")
+        collecting = None
+    service.offer = update_id
+    service.step_at = NEVER
+    if not update_id or (service.refused and service.refused[0] == update_id):
+        return
+    if collecting and collecting.whole:
+        collecting.finish()
+    elif by_air:
+        service.report_at = service.later(tuning.UPDATE_PULL_LEISURE) + by_air
+    else:
+        service.step_at = service.later(tuning.UPDATE_PULL_LEISURE)
+
+
+def _state(service, record):
+    # Return (state, number of the update that it is about, detail)
+    if record.trial:
+        return n.TRIAL, record.wanted, 0
+    if service.collecting:
+        return service.collecting.state
+    if service.refused and service.refused[0] == service.offer:
+        return n.REFUSED, service.refused[1], service.refused[2]
+    if record.reason:
+        return n.FELL_BACK, record.wanted, record.reason
+    return n.IDLE, 0, 0
+
+
+def _answer(octets):
+    value = cborlite.decode(octets)
+    if isinstance(value, list) and [type(each) for each in value] == [bytes, int, bytes, int]:
+        update_id, number, first_key, by_air = value
+        if len(update_id) in (0, n.ID) and len(first_key) in (0, 64) and min(number, by_air) >= 0:
+            return update_id, number, first_key, min(by_air, tuning.UPDATE_BY_AIR_MAX)
+    raise MalformedMessage("no answer to a report")

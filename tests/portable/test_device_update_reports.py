@@ -1,0 +1,150 @@
+"""Reports of a PNE about its updates: when it reports, what it says, and what an answer does to it."""
+
+from device_world import SIGNING, identity
+from update_world import AGENT, FIRMWARE, SlotRecord, updatable
+from vmtest import req
+
+from cpns import cborlite
+from device_agent import tuning
+from device_agent.crypto import p256
+from suit import numbers as n
+
+VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
+
+DAY = 86400 * 1000
+PRIVATE = bytes(31) + b"\x0b"
+KEY = p256.run(p256.public_key(PRIVATE))
+IDLE = [[AGENT, FIRMWARE], b"", 4, 0, n.IDLE, 0, 0]
+
+
+def test_a_board_that_starts_reports_once_and_then_once_a_day():
+    world, offers = updatable()
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert [told for _, told in offers.reports] == [IDLE]
+    world.run_for(10 * DAY)
+    assert 9 <= len(offers.reports) - 1 <= 11
+
+
+def test_boards_report_at_different_moments():
+    moments = []
+    for drawn in range(16):
+        world, offers = updatable()
+        world._drawn = drawn
+        world.boot()
+        world.run_for(tuning.UPDATE_LEISURE)
+        moments.append(offers.reports[0][0])
+    assert len(set(moments)) > 12
+
+
+def test_it_reports_when_the_gateway_asks():
+    world, offers = updatable()
+    world.run_for(10000)
+    for _ in range(3):
+        assert world.ask_resource(n.PATH, cborlite.encode([n.ASK])) == (0x44, b"")
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert len(offers.reports) == 2
+
+
+def test_a_gateway_without_updates_is_asked_once_in_a_session():
+    world, _ = updatable()
+    asked = []
+
+    def not_found(octets):
+        asked.append(octets)
+        return 0x84, b""
+
+    world.gateway.resources[n.PATH] = not_found
+    world.run_for(10 * DAY)
+    assert len(asked) == 1 and not world.failures
+    for _ in range(3):
+        world.hear(b"\x55\x02" + b"87654321" + bytes(1026))
+    world.run_for(DAY)
+    assert len(asked) == 1
+    world.agent.updating.hint()  # as a new session does
+    world.run_for(DAY)
+    assert len(asked) == 2
+
+
+def test_a_report_without_answer_is_repeated_at_leisure():
+    world, offers = updatable()
+    world.gateway.deaf = True
+    world.run_for(60000)
+    world.gateway.deaf = False
+    assert not offers.reports
+    world.run_for(2 * tuning.UPDATE_RETRY)
+    assert len(offers.reports) == 1
+
+
+def test_a_wrong_answer_changes_nothing():
+    world, _ = updatable(SlotRecord(4, 0, 2, 5, n.NO_REASON))
+    good = [b"", 0, b"", 0]
+    for place, wrong in ((0, b"1234567"), (0, ""), (1, -1), (2, KEY[:63]), (3, -1), (3, b"")):
+        answer = list(good)
+        answer[place] = wrong
+        world.gateway.resources[n.PATH] = lambda octets, answer=answer: (0x44, cborlite.encode(answer))
+        world.agent.updating.hint()
+        world.run_for(tuning.UPDATE_LEISURE)
+        assert world.updates.record.trial == 2
+    for octets in (b"", b"\x80", cborlite.encode(good + [0]), b"\xff"):
+        world.gateway.resources[n.PATH] = lambda asked, octets=octets: (0x44, octets)
+        world.agent.updating.hint()
+        world.run_for(tuning.UPDATE_LEISURE)
+        assert world.updates.record.trial == 2
+    assert len(world.failures) == 10
+
+
+def test_an_answer_confirms_what_is_on_trial():
+    world, offers = updatable(SlotRecord(4, 0, 2, 5, n.NO_REASON))
+    world.gateway.deaf = True
+    world.run_for(600000)
+    assert world.updates.record.trial == 2
+    world.gateway.deaf = False
+    world.run_for(2 * tuning.UPDATE_RETRY)
+    assert [told[2:] for _, told in offers.reports] == [[4, 0, n.TRIAL, 5, 0], [5, 0, n.IDLE, 0, 0]]
+    assert world.told("update") == [{"state": "confirmed", "number": 5}]
+
+
+def test_it_says_why_it_fell_back():
+    world, offers = updatable(SlotRecord(4, 0, 0, 5, n.NOT_CONFIRMED))
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert offers.reports[0][1][2:] == [4, 0, n.FELL_BACK, 5, n.NOT_CONFIRMED]
+
+
+@req("SEC-17")
+def test_the_first_update_key_of_the_gateway_stays():
+    world, offers = updatable()
+    offers.key = KEY
+    world.run_for(tuning.UPDATE_LEISURE)
+    offers.key = p256.run(p256.public_key(bytes(31) + b"\x0c"))
+    world.boot()
+    world.run_for(tuning.UPDATE_LEISURE)
+    first, second = [told[1] for _, told in offers.reports]
+    assert first == b"" and len(second) == 8
+    world.boot()
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert offers.reports[2][1][1] == second
+
+
+@req("SEC-17")
+def test_no_update_key_that_is_another_key_of_the_home_or_no_point_of_the_curve():
+    world, offers = updatable()
+    gateway_key = bytes(31) + b"\x02" + bytes(32)
+    for key in (identity().signing_key, gateway_key, bytes(31) + b"\x01" + bytes(32), bytes(64), KEY[:63] + b"\0"):
+        offers.key = key
+        world.agent.updating.hint()
+        world.run_for(tuning.UPDATE_LEISURE)
+        world.boot()
+        world.run_for(tuning.UPDATE_LEISURE)
+        assert offers.reports[-1][1][1] == b""
+    assert p256.run(p256.public_key(SIGNING)) == identity().signing_key
+
+
+def test_frames_of_an_unknown_update_cause_few_reports():
+    world, offers = updatable()
+    world.run_for(60000)
+    before = len(offers.reports)
+    for second in range(600):
+        for frame in range(10):
+            world.hear(b"\x55\x02" + bytes((second & 255, frame)) + bytes(6) + bytes(1026))
+        world.run_for(1000)
+    assert 600 // 30 - 1 <= len(offers.reports) - before <= 600 // 30 + 1
