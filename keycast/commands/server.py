@@ -147,7 +147,6 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
 
 async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", lines: "LogLines") -> None:
     from gateway_agent.control import SOCKET_FILE, ControlSocket
-    from key_servers.cpns_server import garbage
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
     from keycast.services.log_commands import log_commands
@@ -162,7 +161,6 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", 
 
     with state_copies.server_state(state):
         server = await CpnsServer.open(state, settings, database_url=os.environ.get(DATABASE_VARIABLE))
-        garbage.search_rarely()
         control = ControlSocket(state / SOCKET_FILE, server_commands(server, back_up) | log_commands(lines))
         await _serve(server, control, settings, rest)
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from keycast.services import garbage
+
 _log = logging.getLogger(__name__)
 
 NOT_CONFIGURED = 78
@@ -67,6 +69,7 @@ async def serve(status: Sentence, *failures: "asyncio.Future[Any] | None", troub
     await asyncio.sleep(0)  # it is ready to be interrupted before it says so
     text = status()
     tell("READY=1", f"STATUS={text}", "WATCHDOG=1")
+    garbage.search_rarely()
     telling = asyncio.create_task(_keep_telling(status, trouble, text))
     try:
         await asyncio.wait([end, telling], return_when=asyncio.FIRST_COMPLETED)

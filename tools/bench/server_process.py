@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from key_servers.cpns_server import garbage
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from keycast.services import garbage
 from tools.bench.fleet import gateway_id, pn_id
 
 
@@ -62,7 +62,7 @@ def run(link: Connection, folder: Path, config: ServerConfig, database_url: str 
 async def _run(link: Connection, folder: Path, config: ServerConfig, database_url: str | None) -> None:
     loop = asyncio.get_running_loop()
     server = await CpnsServer.open(folder, config, database_url=database_url)
-    garbage.search_rarely()  # as `keycast server run`
+    garbage.search_rarely()  # as any process that serves
     server.start()
     link.send("there")
     try:

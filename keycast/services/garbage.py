@@ -1,4 +1,4 @@
-"""Python's search for garbage in cycles, in a process that is a CPNS Server and nothing else."""
+"""Python's search for garbage in cycles, in a process that serves and does nothing else."""
 
 import gc
 
@@ -8,7 +8,8 @@ _AFTER = 20_000  # new objects: a few megabytes; by default 700, so that one upd
 def search_rarely() -> None:
     """Let Python search rarely from now on, and never in what is there now.
 
-    A Server has thousands of sessions and states of deliveries, which stay, and would be looked through each time.
+    A gateway or Server has thousands of sessions and states of deliveries, which stay. They would be looked through
+    each time, and meanwhile the event loop would stand still.
     """
     gc.collect()
     gc.freeze()
