@@ -226,7 +226,6 @@ class GatewayApp:
             store=self._store,
             administration=self.gateway.administration,
             sightings=self.sightings,
-            boards=self.boards,
             networks=lambda: [NetworkView(**asdict(each)) for each in self.broadcasts()],
             addresses=self.addresses,
             brokers=self._broker_views,

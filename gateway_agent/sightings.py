@@ -6,16 +6,20 @@ ones of all boards every quarter of an hour and at the end, so that a restart fo
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from cpns import delivery_report
 from gateway_agent.repeating import Repeating
 from gateway_agent.store.errors import StoreFailed
-from gateway_agent.store.personal_network import Pne
+from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
+from message_plane.credentials import ROLE_PNE
 from message_plane.endpoint import Endpoint
+from message_plane.errors import StoreError
 from message_plane.links.gatt import GattLink
 from message_plane.links.udp import UdpLink
+from message_plane.sessions import Contact
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +28,7 @@ _LINKS = {UdpLink.scheme: delivery_report.WIFI, GattLink.scheme: delivery_report
 _SAME_S = 2  # two computations of the same moment may differ by so much
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """What is known about one board. `session`: there is a session with it.
 
     `heard_at`: Unix seconds when it was heard last, 0 for never; `age_s`: seconds since then, None for never;
@@ -60,30 +63,22 @@ class Sightings:
             await self._turns.close()
             self._try_to_save()
 
-    def of(self, pne_id: str) -> Sighting:
-        """Return what is known about one board, whose name may be unknown here."""
-        return self.of_board(pne_id, self._store.pn.pne(pne_id))
+    def of_boards(self, stored: Mapping[str, PneShown]) -> dict[str, Sighting]:
+        """Return what is known about each board that is let in, by PNE ID. `stored` has their rows in the store.
 
-    def of_board(self, pne_id: str, pne: Pne | None) -> Sighting:
-        """Return what is known about one board, whose row in the store is `pne`, None for none."""
-        software = "" if pne is None else pne.software
-        session = self._endpoint.in_contact(pne_id)
-        heard = self._endpoint.last_heard(pne_id)
+        Raises StoreError.
+        """
         now = int(time.time())
-        if heard is not None:
-            place = heard.place
-            return Sighting(session, now - int(heard.age_s), heard.age_s, _for_people(place), _link(place), software)
-        if pne is None or not pne.heard_at:
-            return Sighting(session, 0, None, "", "", software)
-        age_s = max(0.0, now - pne.heard_at)
-        return Sighting(session, pne.heard_at, age_s, pne.heard_from, pne.heard_link, software)
+        contacts = self._endpoint.contacts(ROLE_PNE)
+        return {pne_id: _sighting(contact, stored.get(pne_id), now) for pne_id, contact in contacts.items()}
 
     def save(self) -> None:
-        """Store the new sightings of all boards in one transaction. Raises StoreFailed."""
+        """Store the new sightings of all boards in one transaction. Raises StoreFailed, StoreError."""
         now = time.time()
+        present = self._store.pn.shown()
         with self._store.transaction():
-            for pne_id in self._store.pn.pnes():
-                heard, known = self._endpoint.last_heard(pne_id), self._store.pn.pne(pne_id)
+            for pne_id, contact in self._endpoint.contacts(ROLE_PNE).items():
+                heard, known = contact.heard, present.get(pne_id)
                 if heard is None or known is None:
                     continue
                 heard_at, heard_from = int(now - heard.age_s), _for_people(heard.place)
@@ -93,8 +88,20 @@ class Sightings:
     def _try_to_save(self) -> None:
         try:
             self.save()
-        except StoreFailed as problem:  # other parts raise an alarm for a disk that is full
+        except (StoreError, StoreFailed) as problem:  # other parts raise an alarm for a disk that is full
             _log.debug("when boards were heard last is not written down: %s", problem)
+
+
+def _sighting(contact: Contact, pne: PneShown | None, now: int) -> Sighting:
+    """Return what is known about one board, whose row in the store is `pne`, None for none. `now`: Unix seconds."""
+    session, heard, software = contact.session, contact.heard, "" if pne is None else pne.software
+    if heard is not None:
+        place = heard.place
+        return Sighting(session, now - int(heard.age_s), heard.age_s, _for_people(place), _link(place), software)
+    if pne is None or not pne.heard_at:
+        return Sighting(session, 0, None, "", "", software)
+    age_s = max(0.0, now - pne.heard_at)
+    return Sighting(session, pne.heard_at, age_s, pne.heard_from, pne.heard_link, software)
 
 
 def _for_people(place: str) -> str:

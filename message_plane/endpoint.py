@@ -32,7 +32,7 @@ from message_plane.reception import Reception
 from message_plane.resource import Resources, ResourcesByRole
 from message_plane.session import Peer, Session
 from message_plane.session_store import RemoveContext, SessionStore
-from message_plane.sessions import Heard, Sessions
+from message_plane.sessions import Contact, Heard, Sessions
 from message_plane.single_flight import SingleFlight
 from message_plane.uplink_handshake import shake_hands
 from message_plane.vouched import Vouched
@@ -221,15 +221,6 @@ class Endpoint:
             return self._sessions.to_send(entity_id) is not None
         return False
 
-    def in_contact(self, entity_id: str) -> bool:
-        """Return True if there is a session with `entity_id`, even if no message has verified on it yet.
-
-        Returns False also while the store fails.
-        """
-        with suppress(StoreError):
-            return self._sessions.newest(entity_id) is not None
-        return False
-
     def last_heard(self, entity_id: str) -> Heard | None:
         """Return when and where a message of `entity_id` verified last in this process.
 
@@ -238,6 +229,13 @@ class Endpoint:
         with suppress(StoreError):
             return self._sessions.last_heard(entity_id)
         return None
+
+    def contacts(self, role: str) -> dict[str, Contact]:
+        """Return the contact with each registered entity of this role, by entity ID. Raises StoreError.
+
+        A session counts even if no message has verified on it yet.
+        """
+        return self._sessions.contacts(role)
 
     def entities(self) -> set[str]:
         """Return the entity IDs with a session. Raises StoreError."""

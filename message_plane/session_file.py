@@ -190,6 +190,11 @@ class SessionFile:
             ).fetchall()
         return [Credential(*row) for row in rows]
 
+    def registered_keys(self, role: str) -> dict[str, bytes]:
+        """Return the x coordinate of the public key of each registered entity of this role, by entity ID."""
+        with self._reader() as view:
+            return dict(view.execute("SELECT entity_id, x FROM credential WHERE role = ?", (role,)).fetchall())
+
     def registered(self) -> list[Credential]:
         """Return all registered credentials."""
         with self._reader() as view:

@@ -139,6 +139,10 @@ class SessionStore(Protocol):
         """Return the successor of this name, or with this kid, and its preferred SG ID; None if there is none."""
         ...
 
+    def registered_keys(self, role: str) -> dict[str, bytes]:
+        """Return the x coordinate of the public key of each registered entity of this role, by entity ID."""
+        ...
+
     def registered(self) -> list[Credential]:
         """Return all registered credentials."""
         ...

@@ -10,8 +10,8 @@ import asyncio
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from message_plane import tuning
 from message_plane.clock import monotonic
@@ -36,12 +36,21 @@ from message_plane.single_flight import SingleFlight
 ECHO_LEN = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """The last message of a peer that verified: `age_s` seconds ago, from `place` (`links.link.Address.place`)."""
 
     age_s: float
     place: str
+
+
+class Contact(NamedTuple):
+    """The contact with a registered entity. `heard` is None if nothing of it has verified in this process."""
+
+    session: bool
+    heard: Heard | None
+
+
+_NO_CONTACT = Contact(session=False, heard=None)
 
 
 class Sessions:
@@ -153,11 +162,23 @@ class Sessions:
         Returns None if there was none. Raises StoreError.
         """
         both = (self._candidates.get(entity_id), self._live.get(entity_id))
-        heard = [each for each in both if each is not None and each.heard_at is not None and not each.over]
-        if not heard:
-            return None
-        newest = max(heard, key=lambda session: session.heard_at or 0.0)
-        return Heard(monotonic() - (newest.heard_at or 0.0), newest.stored.place or "")
+        return _last_heard([each for each in both if each is not None and not each.over], monotonic())
+
+    def contacts(self, role: str) -> dict[str, Contact]:
+        """Return the contact with each registered entity of this role, by entity ID.
+
+        The store is asked once for all of them. Raises StoreError.
+        """
+        now, found = monotonic(), {}
+        for entity_id, x in self._store.registered_keys(role).items():
+            both = (self._candidates.get(entity_id), self._live.get(entity_id))
+            usable = [
+                each
+                for each in both
+                if each is not None and not each.ended and each.credential.x == x and each.credential.role == role
+            ]
+            found[entity_id] = Contact(bool(usable), _last_heard(usable, now)) if usable else _NO_CONTACT
+        return found
 
     def unused_id(self, length: int, taken: Callable[[bytes], bool] = lambda _: False) -> bytes:
         """Return a random recipient ID that no session has and for which `taken` returns False.
@@ -412,6 +433,15 @@ class Sessions:
         session.ended = True
         self._by_recipient_id.pop(session.recipient_id, None)
         self._incidents.count("sessions_ended")
+
+
+def _last_heard(sessions: Iterable[Session], now: float) -> Heard | None:
+    """Return when and where one of these sessions was heard last, None if none was. `now`: monotonic seconds."""
+    heard = [(session.heard_at, session) for session in sessions if session.heard_at is not None]
+    if not heard:
+        return None
+    heard_at, session = max(heard, key=lambda each: each[0])
+    return Heard(now - heard_at, session.stored.place or "")
 
 
 def _stored_now(session: Session) -> StoredContext:

@@ -11,6 +11,7 @@ from cpns.in_words import version_text
 from gateway_agent.core.administration import Administration
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus, Stage
 from gateway_agent.core.events import Event, PairingEnded, PairingOpened
+from gateway_agent.observe import stored_state
 from gateway_agent.observe.event_stream import EventStream
 from gateway_agent.observe.figures import Figures, GroupFigures
 from gateway_agent.observe.snapshot import (
@@ -18,7 +19,6 @@ from gateway_agent.observe.snapshot import (
     BoardView,
     BrokerView,
     CarriedView,
-    DeliveryView,
     MemberView,
     NetworkView,
     PairingView,
@@ -26,14 +26,16 @@ from gateway_agent.observe.snapshot import (
     Snapshot,
     UplinkView,
 )
+from gateway_agent.observe.stored_state import StoredState
 from gateway_agent.sightings import Sightings
-from gateway_agent.store.delivery_table import DeliveryOutcome, StoredDelivery
+from gateway_agent.store.delivery_table import NewestConfirmed
 from gateway_agent.store.inventory import ServiceGroup
+from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
 
 KEPT_S = 0.5
-_BROADCASTS = (delivery_report.WIFI, delivery_report.BLE)
 _CONFIRMED = "confirmed"
+_NONE_CONFIRMED = NewestConfirmed(version=0, link="", tries=0, confirmed_at=0)
 _NOTHING_CARRIED = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
 
 
@@ -54,7 +56,6 @@ class Observer:
         store: GatewayStore,
         administration: Administration,
         sightings: Sightings,
-        boards: Callable[[], Iterable[str]],
         networks: Callable[[], Iterable[NetworkView]],
         addresses: Callable[[], Iterable[str]],
         brokers: Callable[[], Iterable[BrokerView]],
@@ -65,14 +66,13 @@ class Observer:
         counters: Mapping[str, int],
         server: Callable[[], ServerFacts] = ServerFacts,
     ) -> None:
-        """`boards` returns the PNE IDs of the boards that are let in; `uplink`: its kind, and the ID of the Server.
+        """`uplink`: its kind, and the ID of the Server.
 
-        The other functions return what a snapshot has under their names; `server`: what a Server in this process knows.
+        The functions return what a snapshot has under their names; `server`: what a Server in this process knows.
         """
         self._store = store
         self._administration = administration
         self._sightings = sightings
-        self._boards = boards
         self._networks = networks
         self._addresses = addresses
         self._brokers = brokers
@@ -85,6 +85,7 @@ class Observer:
         self._started_at = int(time.time())
         self._version = version("keycast")
         self._pairing: PairingView | None = None
+        self._stored: StoredState | None = None
         self._kept: tuple[tuple[int, int], float, Snapshot] | None = None
         stream.follow(self._follow)
 
@@ -92,8 +93,13 @@ class Observer:
         """Return what the gateway shows now. Raises StoreFailed."""
         facts, pn = self._server(), self._store.pn.get()
         administration = self._administration
-        members = self._members()
-        groups = self._groups(members, facts)
+        stored = self._read()
+        groups = tuple(
+            self._carried_group(group, stored.members.get(group.sg_id, ()), facts)
+            if group.end_to_end
+            else self._group(group, stored, facts)
+            for group in stored.groups
+        )
         kind, server_id = self._uplink
         return Snapshot(
             at=int(time.time()),
@@ -117,7 +123,7 @@ class Observer:
             withholds_keys=administration.withholds_keys,
             held=tuple(sorted(facts.held)),
             groups=groups,
-            boards=self._board_views(groups),
+            boards=self._board_views(groups, stored.boards),
             alarms=self.alarms(facts),
             pairing=self._pairing,
             counters=dict(sorted(self._counters.items())),
@@ -170,48 +176,25 @@ class Observer:
         own = (AlarmView(**asdict(each)) for each in self._administration.alarms())
         return (*own, *(self._server() if facts is None else facts).alarms)
 
-    def _members(self) -> dict[str, list[str]]:
-        members: dict[str, list[str]] = defaultdict(list)
-        for sg_id, pne_id in self._store.inventory.memberships():
-            members[sg_id].append(pne_id)
-        return members
+    def _read(self) -> StoredState:
+        """Return what the store knows. It is read anew after a commit only."""
+        if self._stored is None or self._stored.commits != self._store.database.commits:
+            self._stored = stored_state.read(self._store)
+        return self._stored
 
-    def _groups(self, members: Mapping[str, list[str]], facts: ServerFacts) -> tuple[ServiceGroupView, ...]:
-        deliveries: dict[str, list[StoredDelivery]] = defaultdict(list)
-        for stored in self._store.deliveries.all():
-            deliveries[stored.sg_id].append(stored)
-        outcomes: dict[tuple[str, int], dict[str, DeliveryOutcome]] = defaultdict(dict)
-        for sg_id, number, pne_id, outcome in self._store.deliveries.all_outcomes():
-            outcomes[sg_id, number][pne_id] = outcome
-        return tuple(
-            self._carried_group(group, members.get(group.sg_id, []), facts)
-            if group.end_to_end
-            else self._group(group, members.get(group.sg_id, []), deliveries[group.sg_id], outcomes, facts)
-            for group in self._store.inventory.groups()
-        )
-
-    def _group(
-        self,
-        group: ServiceGroup,
-        members: list[str],
-        deliveries: list[StoredDelivery],
-        outcomes: Mapping[tuple[str, int], dict[str, DeliveryOutcome]],
-        facts: ServerFacts,
-    ) -> ServiceGroupView:
+    def _group(self, group: ServiceGroup, stored: StoredState, facts: ServerFacts) -> ServiceGroupView:
         sg_id, newest = group.sg_id, group.version
-        states = {pne_id: of.state for pne_id, of in outcomes.get((sg_id, newest), {}).items()}
+        deliveries = tuple(stored.deliveries.get(sg_id, ()))
+        texts = {each.version: each.version_text for each in deliveries}
+        states = {**stored.states.get(sg_id, {})}
         states |= self._administration.recipients(sg_id)  # knows also which ones are on their way
-        versions = [each.version for each in deliveries]  # newest first
 
         def member(pne_id: str) -> MemberView:
-            for number in versions:
-                of = outcomes.get((sg_id, number), {}).get(pne_id)
-                if of is not None and of.state == _CONFIRMED:
-                    text, state = version_text(number), states.get(pne_id, "")
-                    return MemberView(sg_id, pne_id, state, number, text, of.link, of.tries, of.confirmed_at)
-            return MemberView(sg_id, pne_id, states.get(pne_id, ""), 0, version_text(0), "", 0, 0)
+            version, link, tries, confirmed_at = stored.confirmed.get((sg_id, pne_id), _NONE_CONFIRMED)
+            text = texts.get(version) or version_text(version)
+            return MemberView(sg_id, pne_id, states.get(pne_id, ""), version, text, link, tries, confirmed_at)
 
-        views = tuple(map(member, members))
+        views = tuple(map(member, stored.members.get(sg_id, ())))
         return ServiceGroupView(
             sg_id=sg_id,
             version=newest,
@@ -224,11 +207,11 @@ class Observer:
             exposed=group.exposed,
             waiting=group.waiting,
             held=sg_id in facts.held,
-            deliveries=tuple(_delivery(each, outcomes.get((sg_id, each.version), {})) for each in deliveries),
+            deliveries=deliveries,
             carried=(),
         )
 
-    def _carried_group(self, group: ServiceGroup, members: list[str], facts: ServerFacts) -> ServiceGroupView:
+    def _carried_group(self, group: ServiceGroup, members: Iterable[str], facts: ServerFacts) -> ServiceGroupView:
         found = {each.pne_id: each for each in self._administration.carried(group.sg_id)}
         carried = tuple(_carried(pne_id, found.get(pne_id, _NOTHING_CARRIED)) for pne_id in members)
         views = tuple(_carried_member(group.sg_id, each) for each in carried)
@@ -248,53 +231,31 @@ class Observer:
             carried=carried,
         )
 
-    def _board_views(self, groups: Iterable[ServiceGroupView]) -> tuple[BoardView, ...]:
+    def _board_views(self, groups: Iterable[ServiceGroupView], stored: Mapping[str, PneShown]) -> tuple[BoardView, ...]:
         memberships: dict[str, list[MemberView]] = defaultdict(list)
         for group in groups:
             for member in group.members:
                 memberships[member.pne_id].append(member)
-        present = {each.pne_id: each for each in self._store.pn.present()}
-        views = []
-        for pne_id in sorted(self._boards()):
-            pne = present.get(pne_id)
-            seen = self._sightings.of_board(pne_id, pne)
-            views.append(
-                BoardView(
-                    pne_id=pne_id,
-                    session=seen.session,
-                    heard_at=seen.heard_at,
-                    age_s=seen.age_s,
-                    heard_link=seen.heard_link,
-                    address=seen.address,
-                    software=seen.software,
-                    held=pne is not None and pne.held,
-                    memberships=tuple(memberships.get(pne_id, ())),
-                )
+        return tuple(
+            BoardView(
+                pne_id=pne_id,
+                session=seen.session,
+                heard_at=seen.heard_at,
+                age_s=seen.age_s,
+                heard_link=seen.heard_link,
+                address=seen.address,
+                software=seen.software,
+                held=pne_id in stored and stored[pne_id].held,
+                memberships=tuple(memberships.get(pne_id, ())),
             )
-        return tuple(views)
+            for pne_id, seen in sorted(self._sightings.of_boards(stored).items())
+        )
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, PairingOpened):
             self._pairing = PairingView(event.pne_id, event.until)
         elif isinstance(event, PairingEnded):
             self._pairing = None
-
-
-def _delivery(stored: StoredDelivery, outcomes: Mapping[str, DeliveryOutcome]) -> DeliveryView:
-    meant = [of for of in outcomes.values() if of.state != "excluded"]
-    confirmed = [of for of in meant if of.state == _CONFIRMED]
-    return DeliveryView(
-        version=stored.version,
-        version_text=version_text(stored.version),
-        phase=stored.phase,
-        arrived_at=stored.arrived_at,
-        began_at=stored.began_at,
-        ended_at=stored.ended_at,
-        members=len(meant),
-        confirmed=len(confirmed),
-        unreachable=sum(of.state == "unreachable" for of in meant),
-        by_broadcast=sum(of.link in _BROADCASTS for of in confirmed),
-    )
 
 
 def _has_taken(of: CarriedStatus | CarriedView) -> bool:

@@ -3,7 +3,9 @@
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from cpns import delivery_report
 from gateway_agent.store.database import GatewayDatabase
 
 
@@ -42,6 +44,27 @@ class DeliveryOutcome:
     confirmed_at: int = 0
 
 
+class DeliveryCounts(NamedTuple):
+    """How many PNEs a delivery is for, and how many of them are in these states.
+
+    `by_broadcast`: how many of the `confirmed` ones got the key by broadcast.
+    """
+
+    members: int
+    confirmed: int
+    unreachable: int
+    by_broadcast: int
+
+
+class NewestConfirmed(NamedTuple):
+    """The newest version that a PNE has confirmed, with the fields of `DeliveryOutcome` about it."""
+
+    version: int
+    link: str
+    tries: int
+    confirmed_at: int
+
+
 class DeliveryTable:
     """The tables of deliveries. Every write belongs inside a transaction of the store."""
 
@@ -57,10 +80,31 @@ class DeliveryTable:
         """Return all deliveries, ordered by SG ID, the newest of each group first."""
         return [_delivery(row) for row in self._db.rows("SELECT * FROM delivery ORDER BY sg_id, version DESC")]
 
-    def all_outcomes(self) -> list[tuple[str, int, str, DeliveryOutcome]]:
-        """Return (SG ID, version, PNE ID, outcome) of every PNE of every delivery, earlier versions first."""
-        sql = "SELECT sg_id, version, pne_id, state, link, tries, confirmed_at FROM recipient ORDER BY version"
-        return [(row[0], row[1], row[2], DeliveryOutcome(row[3], row[4], row[5], row[6])) for row in self._db.rows(sql)]
+    def counts(self) -> dict[tuple[str, int], DeliveryCounts]:
+        """Return how the delivery of each version went, by SG ID and version. One without PNEs is not in it."""
+        sql = (
+            "SELECT sg_id, version, count(*), sum(state = 'confirmed'), sum(state = 'unreachable'),"
+            " sum(state = 'confirmed' AND link IN (?, ?)) FROM recipient WHERE state != 'excluded'"
+            " GROUP BY sg_id, version"
+        )
+        rows = self._db.rows(sql, delivery_report.WIFI, delivery_report.BLE)
+        return {(sg_id, version): DeliveryCounts(*counts) for sg_id, version, *counts in rows}
+
+    def newest_states(self) -> list[tuple[str, str, str]]:
+        """Return (SG ID, PNE ID, state) of each PNE of the delivery of each group's newest version."""
+        sql = (
+            "SELECT r.sg_id, r.pne_id, r.state FROM service_group g"
+            " JOIN recipient r ON r.sg_id = g.sg_id AND r.version = g.version"
+        )
+        return [(sg_id, pne_id, state) for sg_id, pne_id, state in self._db.rows(sql)]
+
+    def newest_confirmed(self) -> dict[tuple[str, str], NewestConfirmed]:
+        """Return the newest key that each PNE has confirmed, by SG ID and PNE ID. One that has none is not in it."""
+        sql = (  # SQLite takes the other columns from the row with the maximum
+            "SELECT sg_id, pne_id, max(version), link, tries, confirmed_at FROM recipient WHERE state = 'confirmed'"
+            " GROUP BY sg_id, pne_id"
+        )
+        return {(row[0], row[1]): NewestConfirmed(*row[2:]) for row in self._db.rows(sql)}
 
     def in_phase(self, phase: str) -> list[StoredDelivery]:
         """Return all deliveries in a phase."""

@@ -2,6 +2,7 @@
 
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway_agent.store.database import GatewayDatabase
 
@@ -36,6 +37,16 @@ class Pne:
     held: bool
     signing_epoch: int
     preferred_sg: str | None
+    software: str
+    heard_at: int
+    heard_from: str
+    heard_link: str
+
+
+class PneShown(NamedTuple):
+    """What people see of a PNE: some of the fields of `Pne`."""
+
+    held: bool
     software: str
     heard_at: int
     heard_from: str
@@ -111,9 +122,10 @@ class PersonalNetworkTable:
         row = self._db.row("SELECT * FROM pne WHERE pne_id = ?", pne_id)
         return None if row is None else _pne(row)
 
-    def present(self) -> list[Pne]:
-        """Return the PNEs present, ordered by PNE ID."""
-        return [_pne(row) for row in self._db.rows("SELECT * FROM pne WHERE retired = 0 ORDER BY pne_id")]
+    def shown(self) -> dict[str, PneShown]:
+        """Return what people see of each PNE present, by PNE ID."""
+        sql = "SELECT pne_id, held, software, heard_at, heard_from, heard_link FROM pne WHERE retired = 0"
+        return {row[0]: PneShown(bool(row[1]), *row[2:]) for row in self._db.rows(sql)}
 
     def pnes(self) -> list[str]:
         """Return the PNE IDs of the PNEs present, ascending."""

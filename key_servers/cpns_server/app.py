@@ -288,8 +288,7 @@ class CpnsServer:
         self._store.attempt(change)
         if credential:  # last: cut off before, the same once more does all of it
             self._require_sessions().register(gateway_id, credential, replace=replace)
-        self.tell(events.GatewayRegistered(gateway_id, pn_id))
-        self._changed.set()
+        self._done(events.GatewayRegistered(gateway_id, pn_id))
 
     async def block_gateway(self, gateway_id: str) -> None:
         """Accept nothing more from a PN GW and send it nothing more. Its sessions end (SEC-18)."""
@@ -309,8 +308,7 @@ class CpnsServer:
         if credential:
             self._require_sessions().register(new_gateway_id, credential)
         self._alarms.forget(gateway_id)
-        self.tell(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
-        self._changed.set()
+        self._done(events.GatewayRegistered(new_gateway_id, new.pn_id, replaces=gateway_id))
         if self._sessions is not None:
             await self._sessions.forget(gateway_id)
 
@@ -345,8 +343,7 @@ class CpnsServer:
         self._store.attempt(change)
         if credential:  # last: cut off before, the same once more does all of it
             self._require_sessions().register(pne_id, credential, role=ROLE_PNE, replace=replace)
-        self.tell(events.Bound(pne_id, pn_id))
-        self._changed.set()
+        self._done(events.Bound(pne_id, pn_id))
 
     def retire_pne(self, pne_id: str) -> None:
         """Retire a PNE: its memberships, its sessions with this Server and its Entity User Key end.
@@ -354,8 +351,7 @@ class CpnsServer:
         The same happens when its PN GW tells that a person has removed it there.
         """
         self._carry_out(self._membership.retire, pne_id)
-        self.tell(events.RightsEnded(pne_id))
-        self._changed.set()
+        self._done(events.RightsEnded(pne_id))
 
     def move_pne(self, pne_id: str, pn_id: str) -> None:
         """Move a PNE to the PN GW of another PN. It leaves all its Service Groups.
@@ -363,8 +359,7 @@ class CpnsServer:
         Its session with this Server and its Entity User Key stay, as no PN GW knows them.
         """
         self._carry_out(self._membership.move_pne, pne_id, pn_id)
-        self.tell(events.Bound(pne_id, pn_id))
-        self._changed.set()
+        self._done(events.Bound(pne_id, pn_id))
 
     # commands of an operator: Service Groups
 
@@ -399,19 +394,21 @@ class CpnsServer:
             period_s,
         )
         view = self.show_group(sg_id)
-        self.tell(events.GroupCreated(sg_id, view.trust))
-        self._changed.set()
+        self._done(events.GroupCreated(sg_id, view.trust))
         return view
 
     def delete_group(self, sg_id: str) -> None:
         """Delete a Service Group and its keys, here and at every PN GW; its version is kept (CPNS-GKM-59, Q-23)."""
         self._carry_out(self._service_groups.delete_by_operator, sg_id)
-        self.tell(events.GroupDeleted(sg_id))
-        self._changed.set()
+        self._done(events.GroupDeleted(sg_id))
 
     def list_groups(self) -> tuple[GroupView, ...]:
         """Return all living Service Groups."""
         return self._views.groups()
+
+    def held_groups(self) -> frozenset[str]:
+        """Return the IDs of the Service Groups whose members a person must confirm."""
+        return frozenset(self._store.held_groups())
 
     def show_group(self, sg_id: str) -> GroupView:
         """Return one Service Group with members, versions, revisions and deliveries; never a key."""
@@ -430,8 +427,7 @@ class CpnsServer:
     ) -> GroupView:
         """Change the policies of a Service Group from now on; None keeps the present one."""
         self._service_groups.set_policy(sg_id, period_s, rekey_on_join, batching_s, self._clock())
-        self.tell(events.PolicySet(sg_id))
-        self._changed.set()
+        self._done(events.PolicySet(sg_id))
         return self.show_group(sg_id)
 
     def permit(self, sg_id: str, pne_id: str) -> None:
@@ -445,8 +441,7 @@ class CpnsServer:
     def expel(self, sg_id: str, pne_id: str) -> None:
         """End a membership against the PNE's wish; the key is updated (Q-10)."""
         self._carry_out(self._membership.expel, sg_id, pne_id)
-        self.tell(events.Expelled(pne_id, sg_id))
-        self._changed.set()
+        self._done(events.Expelled(pne_id, sg_id))
 
     def update_key(self, sg_id: str) -> int:
         """Make a new key by hand and return its version. The key is drawn here, never entered (SEC-12)."""
@@ -575,6 +570,11 @@ class CpnsServer:
             self._store.after_commit(lambda: sessions.forget_pne(pne_id))
         if was_admitted:  # told, as a PN GW may have caused it
             self._store.after_commit(lambda: self.tell(events.AdmissionEnded(pne_id)))
+
+    def _done(self, event: events.Event) -> None:
+        """Tell what an operator has changed, and let the background act on it."""
+        self.tell(event)
+        self._changed.set()
 
     def _carry_out(self, rule: Callable[..., T], *what: object) -> T:
         """Return what a rule returns for the wish of an operator; it runs again if another process was in the way."""

@@ -12,7 +12,6 @@ from gateway_agent.observe.observer import ServerFacts
 from gateway_agent.observe.snapshot import AlarmView, BoardView, ServiceGroupView, Snapshot
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.operators.operator import typed_credential
-from key_servers.cpns_server.values import GroupState
 from key_servers.known_names import new_name, require
 from keycast.services.server_steering import commands_elsewhere, group_commands
 from message_plane import credentials
@@ -56,8 +55,7 @@ def server_facts(server: CpnsServer | None) -> ServerFacts:
     """Return what `server`, a CPNS Server in this process, tells of itself; nothing without one."""
     if server is None:
         return ServerFacts()
-    held = frozenset(view.sg_id for view in server.list_groups() if view.state == GroupState.HELD)
-    return ServerFacts(held, tuple(AlarmView(**asdict(each)) for each in server.alarms()))
+    return ServerFacts(server.held_groups(), tuple(AlarmView(**asdict(each)) for each in server.alarms()))
 
 
 def _no_val_client() -> NoReturn:

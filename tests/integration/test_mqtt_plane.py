@@ -196,7 +196,7 @@ async def test_a_handshake_of_one_gateway_on_the_topic_of_another_is_refused(hou
     with pytest.raises(HandshakeFailed):
         await house.home.endpoint.connect(SERVER, place_of(SERVER))
     assert house.server.counters["address_of_another"] == 1
-    assert not house.server.endpoint.in_contact(HOME)
+    assert HOME not in house.server.endpoint.entities()
 
 
 async def test_after_a_failure_all_registered_gateways_come_back_at_once_and_strangers_do_not(house):

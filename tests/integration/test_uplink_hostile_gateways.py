@@ -207,7 +207,7 @@ async def test_a_stolen_pn_gw_gets_no_key_and_no_session_from_then_on(street: St
             await street.hostile.ask(n.KEY_PULL_REQUEST, {m.SG_ID: SG, m.VERSION: 0})
         await asyncio.sleep(70)
     assert street.hostile.newest(SG) == held
-    assert not street.server._sessions._endpoint.in_contact("gw.hostile")  # type: ignore[union-attr]
+    assert "gw.hostile" not in street.server._sessions._endpoint.entities()  # type: ignore[union-attr]
     await street.update_reaches_the_home()
 
 

@@ -9,7 +9,8 @@ from cpns import messages, numbers
 from gateway_agent.sightings import Sighting, Sightings
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
-from message_plane.sessions import Heard
+from message_plane.credentials import ROLE_PNE
+from message_plane.sessions import Contact, Heard
 from tests.unit.gateway_world import World
 
 
@@ -20,11 +21,14 @@ class Sessions:
     heard: dict[str, Heard] = field(default_factory=dict)
     standing: set[str] = field(default_factory=set)
 
-    def in_contact(self, pne_id: str) -> bool:
-        return pne_id in self.standing
+    def contacts(self, role: str) -> dict[str, Contact]:
+        assert role == ROLE_PNE
+        known = {"lamp", "nobody", *self.heard, *self.standing}
+        return {pne_id: Contact(pne_id in self.standing, self.heard.get(pne_id)) for pne_id in known}
 
-    def last_heard(self, pne_id: str) -> Heard | None:
-        return self.heard.get(pne_id)
+
+def seen(sessions: Sessions, store: GatewayStore, pne_id: str = "lamp") -> Sighting:
+    return Sightings(sessions, store).of_boards(store.pn.shown())[pne_id]  # type: ignore[arg-type]
 
 
 def full(*_: object) -> None:
@@ -42,23 +46,23 @@ def store(tmp_path: Path):
 
 
 def test_a_board_that_was_never_heard(store: GatewayStore) -> None:
-    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
-    assert Sightings(Sessions(), store).of("nobody") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
+    assert seen(Sessions(), store) == Sighting(False, 0, None, "", "", "")
+    assert seen(Sessions(), store, "nobody") == Sighting(False, 0, None, "", "", "")
 
 
 def test_what_was_heard_outlives_the_process(store: GatewayStore) -> None:
     here = Sessions({"lamp": Heard(30.0, "udp:192.0.2.7:5683")}, {"lamp"})
-    now = Sightings(here, store).of("lamp")  # type: ignore[arg-type]
+    now = seen(here, store)
     assert (now.session, now.age_s, now.address) == (True, 30.0, "192.0.2.7:5683")
     Sightings(here, store).save()  # type: ignore[arg-type]
-    later = Sightings(Sessions(standing={"lamp"}), store).of("lamp")  # type: ignore[arg-type]
+    later = seen(Sessions(standing={"lamp"}), store)
     assert (later.session, later.heard_at, later.address) == (True, now.heard_at, now.address)
     assert later.age_s is not None and later.age_s >= 29
 
 
 def test_what_was_heard_on_another_link_than_udp_is_shown_with_its_scheme(store: GatewayStore) -> None:
     here = Sessions({"lamp": Heard(1.0, "memory:house:1")})
-    assert Sightings(here, store).of("lamp").address == "memory:house:1"  # type: ignore[arg-type]
+    assert seen(here, store).address == "memory:house:1"
 
 
 def test_one_transaction_writes_the_news_of_all_boards(store: GatewayStore) -> None:
@@ -78,7 +82,7 @@ def test_a_new_identity_under_an_old_name_was_never_heard(store: GatewayStore) -
     with store.transaction():
         store.pn.set_software("lamp", "0.1.0")
         store.pn.register("lamp", 1)
-    assert Sightings(Sessions(), store).of("lamp") == Sighting(False, 0, None, "", "", "")  # type: ignore[arg-type]
+    assert seen(Sessions(), store) == Sighting(False, 0, None, "", "", "")
 
 
 async def test_what_a_board_says_it_runs_is_stored_when_it_changes_and_not_too_often(tmp_path: Path) -> None:

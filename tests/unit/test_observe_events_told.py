@@ -127,7 +127,7 @@ async def test_times_of_a_delivery_are_stored_and_a_store_of_before_has_none(tmp
     newest = world.store.deliveries.all()[0]
     assert (newest.phase, newest.arrived_at, newest.began_at, newest.ended_at) == ("finished", 0, 0, 0)
     assert world.store.deliveries.outcomes("light", newest.version)["lamp"].state == "confirmed"
-    assert [pne.heard_link for pne in world.store.pn.present()] == [""]
+    assert [pne.heard_link for pne in world.store.pn.shown().values()] == [""]
     await world.server.rekey("light")
     await world.delivered("light")
     assert world.store.deliveries.all()[0].ended_at == at

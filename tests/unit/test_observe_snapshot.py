@@ -9,7 +9,8 @@ import pytest
 
 from cpns.errors import Unknown
 from gateway_agent.control import asked_by
-from gateway_agent.observe import onlookers
+from gateway_agent.core.groups.membership import Cause
+from gateway_agent.observe import onlookers, stored_state
 from gateway_agent.observe.observer import ServerFacts
 from tests.unit.home_world import BOARDS, SG, Home
 from tests.waiting import until
@@ -79,6 +80,22 @@ async def test_readers_at_the_same_event_share_a_snapshot_and_none_sees_an_older
         before = observer.recent()
         await home.live(service)  # stores
         assert observer.recent() is not before and len(observer.recent().boards) == len(BOARDS)
+
+
+async def test_the_store_is_read_anew_after_a_commit_only(home, monkeypatch):
+    """A thousand boards that have done nothing are not read for each page."""
+    reads = []
+    monkeypatch.setattr(stored_state, "read", lambda store, read=stored_state.read: reads.append(store) or read(store))
+    async with home.running() as service:
+        await home.live(service)
+        observer = service.app.observer()
+        await until(lambda: observer.snapshot().group(SG) and len(observer.snapshot().group(SG).members) == 3)
+        observer.snapshot()
+        before = len(reads)
+        assert observer.snapshot() is not observer.snapshot() and len(reads) == before
+        service.app.gateway.administration.retire_pne("lamp", Cause.LOST)
+        assert "lamp" not in [each.pne_id for each in observer.snapshot().group(SG).members]
+        assert len(reads) == before + 1
 
 
 class Watcher:

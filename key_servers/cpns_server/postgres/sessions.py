@@ -130,6 +130,10 @@ class PostgresSessions:
     def successor(self, *, entity_id: str = "", kid: bytes = b"") -> None:
         """Return None: only a PN GW names successors."""
 
+    def registered_keys(self, role: str) -> dict[str, bytes]:
+        """As `SessionStore.registered_keys`."""
+        return {each.entity_id: each.x for each in self._by_name.values() if each.role == role}
+
     def registered(self) -> list[Credential]:
         """As `SessionStore.registered`."""
         return list(self._by_name.values())
