@@ -19,6 +19,7 @@ CPYTHON_ONLY = (
     "cpns/uplink_form.py",
     "cpns/xml_form.py",
     "device_agent/host/",
+    "suit/build.py",
     "suit/coded.py",
     "mikey_sakke/group_configuration.py",
     "mikey_sakke/https.py",

@@ -43,6 +43,7 @@ CPYTHON_ONLY = (
     "cpns/uplink_form.py",
     "cpns/xml_form.py",
     "device_agent/host/",
+    "suit/build.py",
     "suit/coded.py",
 )
 CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "mikey_sakke/https.py", "mikey_sakke/kms_")
