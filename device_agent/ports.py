@@ -145,68 +145,88 @@ class Bluetooth:
 
 
 class Updates:
-    """What a board can be updated in, and where an image comes to lie while the agent runs (docs/protocol.md 16)."""
+    """What a board can be updated in, and where an image comes to lie.
+
+    A kind of update is "agent" or "firmware"; `number` is the sequence number of its manifest.
+    """
 
     def classes(self):
-        """Return a dict from each class id that this board accepts, 16 octets, to "agent" or "firmware"."""
+        """Return the classes of updates that this board takes: class ID (16 octets) -> kind."""
         raise NotImplementedError
 
     def state(self):
-        """Return the `update.slot_record.SlotRecord`: the numbers that run, and what is on trial or fell back."""
+        """Return the update.slot_record.SlotRecord: what is good, what is on trial, and the floors of the numbers."""
         raise NotImplementedError
 
     def room(self, kind, size):
-        """Raise OSError (28) if an image of `size` octets has no room. Nothing is written or erased for the answer."""
+        """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room. Only asks."""
         raise NotImplementedError
 
-    def begin(self, kind, size, digest, envelope):
-        """Begin to collect the image of a verified envelope; return its Collection. One that was begun is dropped.
+    def begin(self, kind, number, size, digest, envelope):
+        """Begin to collect an update, in place of what was collected before, and return its Collection.
 
-        `digest` is SHA-256 of the image. Raises OSError if the flash has no room or fails.
+        `digest` is SHA-256 of the image, `envelope` the octets that were verified. Raises OSError, and that of `room`
+        before anything is erased.
         """
         raise NotImplementedError
 
     def resume(self):
-        """Return the Collection that was begun before a restart, with what is whole in the flash, or None."""
+        """Return the Collection that was begun before a restart, or None."""
         raise NotImplementedError
 
     def confirm(self):
-        """Keep what is on trial: the board has reached its PN GW with it. Raises OSError."""
+        """Make what is on trial the good one: the pinned PN GW has answered it. Raises OSError."""
         raise NotImplementedError
 
     def restart(self):
-        """Reset the board in order, to install what was collected."""
+        """Reset the board in order, which is no failed start."""
         raise NotImplementedError
 
 
 class Collection:
-    """An update in the flash, as far as it was collected. What comes here was verified. All raise OSError.
+    """The pieces of one update, in the flash. `kind`, `number`, `size` and `envelope` are those of `begin`.
 
-    `kind` and `size` are those of its image, `envelope` its octets.
+    Pieces of the last moments are lost if the power is cut, others are not. Each method raises OSError if the flash
+    fails.
     """
 
+    def pages(self):
+        """Return the number of pages of hashes."""
+        raise NotImplementedError
+
     def put_page(self, index, octets):
-        """Store a page of hashes."""
+        """Store a page that was verified."""
         raise NotImplementedError
 
     def page(self, index):
-        """Return a page as bytes, or None if it was not stored."""
+        """Return the octets of a page, or None if it is not stored."""
         raise NotImplementedError
 
     def put(self, index, octets):
-        """Store coded frame `index`, 1,024 octets as bytes or memoryview."""
+        """Store a coded frame that was verified. One that is of no use any more is not stored."""
         raise NotImplementedError
 
-    def indices(self):
-        """Return the indexes of the coded frames that are stored."""
+    def held(self, index):
+        """Return True if a coded frame is stored."""
+        raise NotImplementedError
+
+    def flush(self):
+        """Return when all that was put is safe from a power cut."""
         raise NotImplementedError
 
     def full(self):
-        """Note that enough frames are stored, which the next start is to install."""
+        """Have the next start install the update, and close the files.
+
+        If its frames are not enough then, it is collected further.
+        """
+        raise NotImplementedError
+
+    def close(self):
+        """Close the files; `Updates.resume` opens them again."""
         raise NotImplementedError
 
     def drop(self):
-        """Forget the update, and free the flash."""
+        """Forget the update, and free its room in the flash."""
         raise NotImplementedError
 
 

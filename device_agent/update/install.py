@@ -1,0 +1,82 @@
+"""Installing an update that was collected, at the start of a board: with the whole heap, before the agent is loaded.
+
+A power cut at any moment leaves what ran, and the next start begins again: all steps before the one save that begins
+the trial write to a slot that does not run. What was tried once is forgotten.
+"""
+
+from hashlib import sha256
+
+from device_agent.update import slot_record
+from device_agent.update.slots import AGENT, FIRMWARE
+from suit import numbers as n
+from suit.erasure import xor
+
+SEAL_MAGIC = b"keycast slot 1\0\0"
+
+
+def due(updates):
+    """Return the Collection that is to be installed now, or None. `updates` is a slots.FlashUpdates."""
+    collection = updates.resume()
+    if collection and not collection.due:
+        collection.close()
+        return None
+    return collection
+
+
+def run(updates, store, collection, before_trial):
+    """Install a FlashCollection and begin its trial; return True if the board is to restart for it.
+
+    `before_trial` is called before the save that begins the trial. An image that is not what its manifest says is
+    refused from then on. If the frames are not enough, the update is collected further. Raises OSError.
+    """
+    blocks = _solved(collection)
+    if blocks is None:
+        collection.full(False)
+        return False
+    record, firmware = updates.state(), collection.kind == FIRMWARE
+    if _written(collection, blocks):
+        before_trial()
+        record.begin(collection.slot, collection.number, updates.flash.label() if firmware else "")
+    else:
+        record.refuse(firmware, collection.number, n.NOT_WHOLE)
+    slot_record.save(store, record)
+    collection.drop()
+    if firmware and record.trial:
+        updates.flash.boot(record.label)
+    return bool(record.trial)
+
+
+def _solved(collection):
+    # Return, for each block that is not held, the frames whose XOR it is; None if they are not enough
+    solved = {}
+    for segment in range(collection.code.segments):
+        found = collection.code.solve(segment, collection.held)
+        if found is None:
+            return None
+        solved.update(found)
+    return solved
+
+
+def _written(collection, solved):
+    # Write the image in order; return True if it is the one of the manifest
+    place, left = collection.place, collection.size
+    digest, sealed = sha256(), sha256()
+    if not place.in_place:
+        place.free()
+    for block in range(collection.code.blocks):
+        octets = xor(collection.frame, solved.pop(block)) if block in solved else collection.frame(block)
+        octets = memoryview(octets)[: min(left, n.BLOCK)]
+        if not place.in_place or not collection.held(block):
+            place.put(block, octets)
+        digest.update(octets)
+        sealed.update(octets)
+        left -= len(octets)
+    if digest.digest() != collection.digest:
+        place.free()
+        return False
+    if collection.kind == AGENT:
+        seal = SEAL_MAGIC + bytes(4) + collection.size.to_bytes(4, "big")
+        sealed.update(seal)
+        seal += sealed.digest()
+        place.seal(seal + bytes(64 - len(seal)))
+    return True

@@ -1,0 +1,119 @@
+"""Which slot a board runs, and which update is on trial: the record `slot`, and the rules by which it changes.
+
+CBOR `[1, good, trial, starts left, number of the agent, number of the firmware, label, number tried last, whether that
+was of the firmware, reason]`. The agent is in slot 1 or 2, or in the files that were flashed by cable (slot 0). A
+firmware on trial is in the application partition `label`. Each change is one save. The files of slot 0 read this record
+also when they are years older than what runs, so its form stays.
+"""
+
+from cpns import cborlite
+from cpns.errors import CpnsError
+from suit import numbers as n
+
+RECORD = "slot"
+FORMAT = 1
+BASE = 0  # the slot of the files that were flashed by cable
+FIRMWARE = 3  # in place of a slot of the agent
+STARTS = 3  # of an agent on trial
+BOOTS = 1  # of a firmware on trial by the one before, beside the first one
+
+
+class SlotRecord:
+    """The state of the slots. `octets` is the record, or None on a board that was never updated.
+
+    `good` is the slot that runs while nothing is on trial, `trial` a slot, FIRMWARE or 0; `agent_number` and
+    `firmware_number` are the highest numbers that were confirmed; `wanted` is the number that was tried last (of the
+    firmware if `of_firmware`), and `reason` (suit.numbers) why that one fell back, or NO_REASON.
+    """
+
+    def __init__(self, octets=None):
+        self.good = self.trial = self.starts = self.agent_number = self.firmware_number = self.wanted = 0
+        self.label, self.of_firmware, self.reason = "", False, n.NO_REASON
+        try:
+            form, *values = cborlite.decode(octets) if octets else (0,)
+            if form == FORMAT:
+                self.good, self.trial, self.starts, self.agent_number, self.firmware_number = values[:5]
+                self.label, self.wanted, self.of_firmware, self.reason = values[5:]
+        except (CpnsError, TypeError, ValueError):
+            pass
+
+    def pack(self):
+        """Return the octets of the record."""
+        numbers = [self.good, self.trial, self.starts, self.agent_number, self.firmware_number]
+        return cborlite.encode([FORMAT] + numbers + [self.label, self.wanted, self.of_firmware, self.reason])
+
+    def refusal(self, firmware, number):
+        """Return the reason for which update `number`, of the firmware or of the agent, is refused, or NO_REASON."""
+        if number <= (self.firmware_number if firmware else self.agent_number):
+            return n.OLD_NUMBER
+        tried = self.reason and (self.wanted, self.of_firmware) == (number, firmware)
+        return n.TRIED_BEFORE if tried else n.NO_REASON
+
+    def begin(self, trial, number, label=""):
+        """Begin the trial of update `number` in slot `trial`, or FIRMWARE with the `label` of its partition."""
+        self.trial, self.wanted, self.label, self.reason = trial, number, label, n.NO_REASON
+        self.of_firmware = trial == FIRMWARE
+        self.starts = BOOTS if self.of_firmware else STARTS
+
+    def start(self, label):
+        """Count a start, in the application partition `label`. Return True if the one on trial is to be booted.
+
+        A firmware that was on trial and did not mark itself valid is not started again by the boot loader. It gets a
+        second boot, as the power may have been cut before the first one.
+        """
+        if self.trial == FIRMWARE and label == self.label:
+            self.starts = 0
+        elif self.trial and self.starts:
+            self.starts -= 1
+            return self.trial == FIRMWARE
+        elif self.trial:
+            self.fall_back(n.BOOT_LOADER if self.trial == FIRMWARE else n.NOT_CONFIRMED)
+        return False
+
+    def slot(self):
+        """Return the slot of the agent that is to run."""
+        return self.good if self.trial in (0, FIRMWARE) else self.trial
+
+    def confirm(self):
+        """Make what is on trial the good one, and its number the floor."""
+        if self.trial == FIRMWARE:
+            self.firmware_number = self.wanted
+        elif self.trial:
+            self.good, self.agent_number = self.trial, self.wanted
+        self._end(n.NO_REASON)
+
+    def fall_back(self, reason):
+        """End the trial without success."""
+        self._end(reason)
+
+    def refuse(self, firmware, number, reason):
+        """Note that update `number`, of the firmware or of the agent, is not even put on trial."""
+        self.wanted, self.of_firmware = number, firmware
+        self._end(reason)
+
+    def not_whole(self):
+        """Note that the image in the slot that is to run is not whole."""
+        if self.trial in (BASE, FIRMWARE):
+            self.good = BASE
+            self.reason = n.NOT_WHOLE
+        else:
+            self._end(n.NOT_WHOLE)
+
+    def by_cable(self):
+        """Note that files were flashed by cable: they run. The floors stay."""
+        self.good, self.wanted = BASE, 0
+        self._end(n.NO_REASON)
+
+    def _end(self, reason):
+        self.trial = self.starts = 0
+        self.label, self.reason = "", reason
+
+
+def load(store):
+    """Return the SlotRecord in `store`, a KeyStore."""
+    return SlotRecord(store.load(RECORD))
+
+
+def save(store, record):
+    """Save a SlotRecord: one write, which holds when this returns."""
+    store.save(RECORD, record.pack())

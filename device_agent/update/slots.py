@@ -1,0 +1,112 @@
+"""The updates of a board: in which slot the next image comes to lie, what is collected, and the trial's confirmation.
+
+The composition passes a `flash` (`micropython/update_slots.py`, `device_agent/host/updates.py`) with `folder`, a path
+that ends with a slash; `classes()`: class ID -> kind; `running()`: the slot of the agent that runs; `room(kind)`: the
+octets that an image may have, or None where it is a file in that folder; `place(slot)`: see `places.py`; `label()`: the
+name of the application partition that does not run; `boot(label)`, `mark_valid()` and `reset()`.
+"""
+
+import os
+
+from device_agent.update import slot_record
+from device_agent.update.collection import FRAMES, PAGES, SPARE, FlashCollection, forget, head_in
+from suit import numbers as n
+from suit.erasure import Code
+
+AGENT, FIRMWARE = "agent", "firmware"
+SEAL = 64
+_LOST = 4  # a part of so many of the blocks may be lost, and come as other frames
+_SPARE = 0x8000  # octets that stay free, for the tables of the file system
+_NO_SPACE = 28  # ENOSPC, which not every errno module has
+
+
+class FlashUpdates:
+    """The port `Updates` of a board with a KeyStore and a `flash`."""
+
+    def __init__(self, store, flash):
+        self._store = store
+        self.flash = flash
+
+    def classes(self):
+        """Return the classes of updates that this board takes: class ID -> kind."""
+        return self.flash.classes()
+
+    def state(self):
+        """Return the SlotRecord."""
+        return slot_record.load(self._store)
+
+    def room(self, kind, size):
+        """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room."""
+        code, limit = Code(size), self.flash.room(kind)
+        frames = code.segments * SPARE + (code.blocks if limit is None else code.blocks // _LOST)
+        pages = -(-code.frames // n.PAGE_FRAMES)
+        needed, free = (frames + pages) * (n.BLOCK + 2) + _SPARE, self._free(FRAMES, PAGES)
+        if limit is None:
+            needed += size + SEAL
+            free = self._free(FRAMES, PAGES, "agent.%d" % self._target(kind))
+        elif size > limit:
+            needed, free = size, limit
+        if needed > free:
+            raise OSError(_NO_SPACE, "the image needs %d octets, and %d are free" % (needed, free))
+
+    def begin(self, kind, number, size, digest, envelope):
+        """Begin to collect update `number`, in place of what was collected before; return a Collection.
+
+        Raises OSError, and that of `room` before anything is erased.
+        """
+        self.room(kind, size)
+        forget(self.flash.folder)
+        slot = self._target(kind)
+        self.flash.place(slot).free()
+        collection = self._collection((kind, number, size, digest, slot, False, envelope))
+        collection.write_head()
+        return collection
+
+    def resume(self):
+        """Return the Collection of the update that was being collected, or None. One that was tried is forgotten."""
+        head = head_in(self.flash.folder)
+        if head is None:
+            return None
+        record, kind = self.state(), head[0]
+        if record.trial or record.refusal(kind == FIRMWARE, head[1]) or head[4] != self._target(kind):
+            forget(self.flash.folder)
+            return None
+        return self._collection(head)
+
+    def confirm(self):
+        """Make what is on trial the good one. What is good already stays so."""
+        record = self.state()
+        if record.trial == slot_record.FIRMWARE:
+            self.flash.mark_valid()
+        if record.trial:
+            record.confirm()
+            slot_record.save(self._store, record)
+
+    def restart(self):
+        """Reset the board as a step of its work."""
+        self.flash.reset()
+
+    def _collection(self, head):
+        kind, _, size, _, slot, _, _ = head
+        room = self._free() - _SPARE
+        if self.flash.room(kind) is None:
+            room -= size + SEAL
+        return FlashCollection(self.flash.folder, head, self.flash.place(slot), room // (n.BLOCK + 2))
+
+    def _target(self, kind):
+        # The slot that the next image of a kind is for: the agent's that does not run
+        if kind == FIRMWARE:
+            return slot_record.FIRMWARE
+        return 2 if self.flash.running() == 1 else 1
+
+    def _free(self, *names):
+        # Octets that are free when the files of these names are gone
+        folder = self.flash.folder
+        status = os.statvfs(folder)
+        free = status[0] * status[3]
+        for name in names:
+            try:
+                free += os.stat(folder + name)[6]
+            except OSError:  # there is none
+                continue
+        return free

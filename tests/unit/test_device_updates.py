@@ -1,0 +1,122 @@
+"""What a board collects of an update, and its installing: in files of Linux, without a restart."""
+
+import random
+from hashlib import sha256
+
+import pytest
+
+from device_agent.host import updates as host
+from device_agent.host.storage import FileStorage
+from device_agent.key_store import KeyStore
+from device_agent.update import install
+from suit import numbers as n
+from suit.coded import CodedImage
+
+IMAGE = random.Random(1).randbytes(40 * n.BLOCK + 77)
+CODED = CodedImage(IMAGE)
+
+
+class Board:
+    def __init__(self, folder):
+        self.folder = folder
+        self.storage = FileStorage(folder / "nvs")
+        self.store = KeyStore(self.storage)
+        self.updates = host.updates(self.store, folder / "files", {b"c" * 16: "agent"}, lambda: None)
+
+    def begin(self, number=1, image=IMAGE):
+        return self.updates.begin("agent", number, len(image), sha256(image).digest(), b"envelope")
+
+    def install(self):
+        collection = install.due(self.updates)
+        return collection and install.run(self.updates, self.store, collection, lambda: None)
+
+    def slot(self, number):
+        return (self.folder / "files" / f"agent.{number}").read_bytes()
+
+
+@pytest.fixture
+def board(tmp_path):
+    board = Board(tmp_path)
+    yield board
+    board.storage.close()
+
+
+def stored(collection):
+    return [index for index in range(CODED.code.frames) if collection.held(index)]
+
+
+def held(seed, lost):
+    """The frames that arrive, each with probability 1 - lost."""
+    chance = random.Random(seed)
+    return [index for index in range(CODED.code.frames) if chance.random() >= lost]
+
+
+def test_an_image_is_made_of_frames_and_tried_and_confirmed(board):
+    collection = board.begin()
+    for index in held(2, 0.2):
+        collection.put(index, CODED.frame(index))
+    collection.full()
+    assert board.install() and board.updates.state().trial == 1
+    assert board.slot(1).startswith(IMAGE) and len(board.slot(1)) == len(IMAGE) + 64
+    assert board.updates.resume() is None and not (board.folder / "files" / "update.log").exists()
+    board.updates.confirm()
+    assert board.updates.state().agent_number == 1
+    board.updates.flash.slot = 1
+    second = board.begin(2)
+    assert second.slot == 2
+    second.drop()
+
+
+def test_a_collection_goes_on_after_a_restart(board):
+    collection = board.begin()
+    for number, page in enumerate(CODED.pages()):
+        collection.put_page(number, page)
+    for index in range(10):
+        collection.put(index, CODED.frame(index))
+    collection.close()
+    again = board.updates.resume()
+    assert (again.kind, again.number, again.size, again.envelope) == ("agent", 1, len(IMAGE), b"envelope")
+    assert stored(again) == list(range(10)) and again.frame(3) == CODED.frame(3)
+    assert [again.page(number) for number in range(again.pages())] == CODED.pages()
+    again.drop()
+
+
+def test_too_few_frames_are_collected_further(board):
+    collection = board.begin()
+    for index in range(CODED.code.blocks - 1):
+        collection.put(index, CODED.frame(index))
+    collection.full()
+    assert board.install() is False and install.due(board.updates) is None
+    again = board.updates.resume()
+    again.put(CODED.code.blocks - 1, CODED.frame(CODED.code.blocks - 1))
+    again.full()
+    assert board.install() and board.slot(1).startswith(IMAGE)
+
+
+def test_an_image_with_another_digest_is_refused_from_then_on(board):
+    collection = board.updates.begin("agent", 5, len(IMAGE), bytes(32), b"envelope")
+    for index in range(CODED.code.blocks):
+        collection.put(index, CODED.frame(index))
+    collection.full()
+    assert board.install() is False
+    record = board.updates.state()
+    assert (record.trial, record.wanted, record.reason) == (0, 5, n.NOT_WHOLE)
+    assert record.refusal(False, 5) == n.TRIED_BEFORE and board.updates.resume() is None
+
+
+def test_frames_that_are_of_no_use_any_more_are_not_stored(board):
+    collection = board.begin()
+    for index in range(CODED.code.frames):
+        collection.put(index, CODED.frame(index))
+    assert len(stored(collection)) == CODED.code.blocks + 16
+    collection.drop()
+
+
+def test_an_image_without_room_is_refused_before_anything_is_erased(board):
+    board.begin().close()
+    with pytest.raises(OSError, match=r"needs .* octets, and .* are free") as error:
+        board.updates.begin("agent", 2, 1 << 45, bytes(32), b"")
+    assert error.value.args[0] == 28
+    left = board.updates.resume()
+    assert left.number == 1
+    left.drop()
