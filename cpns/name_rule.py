@@ -57,9 +57,8 @@ def fault(name: str, limit: int = tuning.ENTITY_ID_MAX) -> str | None:
     """Return what is wrong with `name` as the end of a sentence, or None. It may have 1..`limit` octets of UTF-8."""
     if not name:
         return "is empty"
-    for character in name:
-        if not character.isprintable() or character in _UNSEEN:
-            return f"has a character in it that does not show (U+{ord(character):04X})"
+    if wrong := unseen(name):
+        return wrong
     if name != name.strip():
         return "has blanks around it"
     if len(name.encode()) > limit:
@@ -68,6 +67,14 @@ def fault(name: str, limit: int = tuning.ENTITY_ID_MAX) -> str | None:
         return f"begins with an accent that belongs to nothing (U+{ord(name[0]):04X})"
     if unicodedata.normalize("NFC", name) != name:
         return "is not in Unicode's composed form (NFC), in which it is typed"
+    return None
+
+
+def unseen(name: str) -> str | None:
+    """Return the end of a sentence about a character in `name` that does not show, or None if all of them do."""
+    for character in name:
+        if not character.isprintable() or character in _UNSEEN:
+            return f"has a character in it that does not show (U+{ord(character):04X})"
     return None
 
 

@@ -5,16 +5,13 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cpns import tuning
-from gateway_agent.config.section import EntityId, Section
+from gateway_agent.config.section import EntityId, PnId, Section
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.gkdk.generations import HEIGHT_MAX, HEIGHT_MIN
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.uplinks.embedded import EmbeddedSection, GroupsSection
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.udp import UdpSection
-
-PnId = Annotated[str, Field(min_length=1, max_length=tuning.ENTITY_ID_MAX)]
 
 
 def _folder(name: Any) -> Any:

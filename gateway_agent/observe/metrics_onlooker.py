@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gateway_agent.config.section import Port, Section
+from gateway_agent.config.section import Addresses, Port, Section
 
 if TYPE_CHECKING:
     from gateway_agent.observe.onlookers import Onlooker
@@ -17,7 +17,7 @@ class MetricsSection(Section):
     """Figures for Prometheus, at /metrics. With [web] they are at the address and port of the page."""
 
     open: bool = Field(False, description="true: for programs on other machines, too; false: on this machine only")
-    listen: list[str] = Field(["127.0.0.1"], min_length=1, description="IP addresses, only without [web]")
+    listen: Addresses = Field(["127.0.0.1"], description="IP addresses, only without [web]")
     port: Port = Field(8686, description="TCP port, only without [web]")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway_agent.config.section import Port
+from gateway_agent.config.section import Host, Port
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.udp import place_of
 
@@ -27,7 +27,7 @@ class UdpUplinkSection(UplinkSection):
     """The CPNS Server outside of this process, over UDP."""
 
     kind: Literal["udp"] = Field("udp", description="the way to the CPNS Server")
-    host: str | None = Field(None, description="address of the CPNS Server (kind = udp)")
+    host: Host | None = Field(None, description="address of the CPNS Server (kind = udp)")
     port: Port = Field(5685, description="UDP port of the CPNS Server (kind = udp)")
     keep_alive_s: Annotated[float, Field(ge=0, le=KEEP_ALIVE_MAX_S), AfterValidator(_keep_alive)] = Field(
         25, description="seconds between messages that keep a router's way to the Server open, 0 = none (kind = udp)"

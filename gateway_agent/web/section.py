@@ -1,36 +1,14 @@
 """The section `[web]` of the configuration: where the page listens, and under which names it may be opened."""
 
 import ipaddress
-import re
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from gateway_agent.config.section import Port, Section
+from gateway_agent.config.section import Addresses, Host, Port, Section
 from gateway_agent.web import tuning
 from http_door.listening import HttpListening
 from message_plane.links.mqtt_section import PemFile
-
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError("an IP address of this machine, or 0.0.0.0 for all") from None
-
-
-def _host(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        if not _HOST.fullmatch(text):
-            raise ValueError("a host name or an IP address, without scheme and port") from None
-        return text.rstrip(".").lower()
-
-
-Addresses = Annotated[list[Annotated[str, AfterValidator(_address)]], Field(min_length=1)]
 
 
 class PageListening(HttpListening):
@@ -47,9 +25,7 @@ class WebSection(Section):
     tls_certificate: PemFile | None = Field(None, description="PEM file; needed on addresses others can reach")
     tls_key: PemFile | None = Field(None, description="PEM file of mode 0600")
     plain: bool = Field(False, description="true: no TLS, although others can reach the page and read along")
-    hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
-        [], description='further names under which the page is opened, such as "gateway.local"'
-    )
+    hosts: list[Host] = Field([], description='further names under which the page is opened, such as "gateway.local"')
 
     @model_validator(mode="after")
     def _plain_is_said(self) -> Self:

@@ -113,13 +113,12 @@ class Interview:
             return replace(said.answers, **also, **{name: value})
 
         def problem(text: str) -> str:
+            if text and name in _NAMES and text != present and (fault := name_rule.fault(text)):
+                return f"the {_NAMES[name]} {fault}"
             try:
-                if wrong := _refusal(typed(text)):
-                    return wrong
+                return _refusal(typed(text))
             except ConfigError as error:
                 return str(error)
-            fault = name_rule.fault(text) if name in _NAMES and text != present else None
-            return f"the {_NAMES[name]} {fault}" if fault else ""
 
         if name in self._given:
             text = str(self._given[name])

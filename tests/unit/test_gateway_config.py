@@ -117,6 +117,36 @@ def test_udp_uplink_without_host_says_so() -> None:
     assert 'needs host, for example host = "192.168.1.10"' in fault(GOOD + '[uplink]\nkind = "udp"\n')
 
 
+@pytest.mark.parametrize("host", ["a b", "udp://server.lan", "server.lan:5685", "10.0.0.300", "-a", ""])
+def test_a_host_that_is_none_is_told_with_its_line(host: str) -> None:
+    told = fault(ELSEWHERE.replace("server.lan", host))
+    wanted = "line 10: uplink.host: found" if host else ""
+    assert wanted in told and "a host name or an IP address" in told
+
+
+@pytest.mark.parametrize("host", ["server", "server-2.home.arpa.", "10.0.0.3", "fd00::3", "fe80::1%eth0"])
+def test_a_host_has_a_name_or_an_address(host: str) -> None:
+    assert parse(ELSEWHERE.replace("server.lan", host).encode()).uplink.kind == "udp"
+
+
+@pytest.mark.req("SEC-31")
+@pytest.mark.parametrize("mark", ["\\n", "\\u202e", "\\u200b", "\u2066"])
+@pytest.mark.parametrize(
+    ("line", "name"), [(2, "gateway.id"), (3, "gateway.pn"), (11, "uplink.server_id"), (10, "uplink.host")]
+)
+def test_a_character_that_does_not_show_is_in_no_name(mark: str, line: int, name: str) -> None:
+    lines = f'{ELSEWHERE}server_id = "server.lan"\n'.splitlines()
+    lines[line - 1] = lines[line - 1].replace(' = "', f' = "x{mark}')
+    told = fault("\n".join(lines))
+    assert f"line {line}: {name}: found " in told and told.isprintable()
+    assert name == "uplink.host" or "this one has a character in it that does not show (U+" in told
+
+
+def test_metrics_listen_at_addresses_only() -> None:
+    told = fault(GOOD + '[metrics]\nlisten = ["eth0"]\n')
+    assert "line 9: metrics.listen.0" in told and "expected an IP address of this machine" in told
+
+
 def test_the_way_to_the_server_is_kept_open_unless_the_file_says_otherwise() -> None:
     assert parse(ELSEWHERE.encode()).uplink.keep_alive_s == 25
     for seconds in ("0", "1", "2.5", "3600"):
