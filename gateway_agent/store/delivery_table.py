@@ -165,12 +165,16 @@ class DeliveryTable:
         self._db.execute(sql, reported, sg_id, version)
 
     def set_outcomes(self, sg_id: str, version: int, outcomes: Mapping[str, DeliveryOutcome]) -> None:
-        """Set the outcomes of some PNEs. One that is excluded keeps what is stored about its confirmation."""
+        """Set the outcomes of some PNEs, also of new ones.
+
+        One that is excluded keeps what is stored about its confirmation.
+        """
         self._db.many(
-            "UPDATE recipient SET state = ?1, tries = max(tries, ?3),"
+            "INSERT INTO recipient (state, link, tries, confirmed_at, sg_id, version, pne_id)"
+            " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM delivery WHERE sg_id = ?5 AND version = ?6"
+            " ON CONFLICT (sg_id, version, pne_id) DO UPDATE SET state = ?1, tries = max(tries, ?3),"
             " link = CASE ?1 WHEN 'confirmed' THEN ?2 ELSE link END,"
-            " confirmed_at = CASE ?1 WHEN 'confirmed' THEN ?4 ELSE confirmed_at END"
-            " WHERE sg_id = ?5 AND version = ?6 AND pne_id = ?7",
+            " confirmed_at = CASE ?1 WHEN 'confirmed' THEN ?4 ELSE confirmed_at END",
             [(of.state, of.link, of.tries, of.confirmed_at, sg_id, version, pne_id) for pne_id, of in outcomes.items()],
         )
 

@@ -6,6 +6,7 @@ import pytest
 
 from cpns import delivery_report, messages, numbers, tuning, xml_form
 from cpns import report as short
+from gateway_agent.core import events
 from gateway_agent.core.delivering.delivery_reports import LISTS_ONLY_S, NAMES_PER_REPORT
 from gateway_agent.core.ports import NotUnderstood
 from gateway_agent.store.delivery_table import DeliveryOutcome
@@ -101,6 +102,32 @@ async def test_a_key_that_was_pulled_counts_the_pull_as_a_try(tmp_path):
     link, tries, _ = told(world)["lamp"]
     assert link == delivery_report.UNICAST and tries >= 2
     await world.close()
+
+
+@pytest.mark.req("Q-08")
+async def test_a_member_that_joined_after_the_delivery_and_pulled_its_key_is_evidence_too(world):
+    await world.board("lamp", "light")
+    version = await world.server.rekey("light")
+    await world.delivered("light")
+    late, stranger = await world.board("late", "light"), await world.board("stranger", "light")
+    with world.store.transaction():  # a Server that makes no new key for a newcomer lets it read this one
+        world.store.inventory.lower_floor("light", "late", version - 1)
+
+    def outcomes():
+        return world.store.deliveries.outcomes("light", version)
+
+    await late.pull("light")
+    await late.pull("light", version=0)  # the answer was lost
+    assert late.version("light") == version and outcomes().keys() == {"lamp"}
+    await late.pull("light")  # which says that it holds the key
+    await stranger.pull("light", version=version)  # which it cannot know
+    await world.until(lambda: "late" in outcomes())
+    assert outcomes().keys() == {"lamp", "late"}
+    assert outcomes()["late"] == DeliveryOutcome("confirmed", delivery_report.UNICAST, 2, world.clock.unix_time)
+    assert world.store.deliveries.get("light", version).phase == "finished"
+    await world.until(lambda: "late" in told(world))
+    assert told(world)["late"] == (delivery_report.UNICAST, 2, world.clock.unix_time)
+    assert events.KeyConfirmed("late", "light", version, delivery_report.UNICAST, 2) in world.told
 
 
 @pytest.mark.req("Q-08")

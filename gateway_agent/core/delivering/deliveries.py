@@ -6,7 +6,7 @@ thread. A step is stored before its actions are executed.
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from functools import partial
 
@@ -16,8 +16,9 @@ from gateway_agent.core import events
 from gateway_agent.core.delivering import delivery as engine
 from gateway_agent.core.delivering.batch import STORE_RETRY_S, Batch, Outcomes, window_s
 from gateway_agent.core.delivering.confirmations import Confirmations, claim
+from gateway_agent.core.delivering.delivery_run import DeliveryRun
 from gateway_agent.core.delivering.hearing import Hearing
-from gateway_agent.core.delivering.key_airings import KeyAiring, KeyAirings
+from gateway_agent.core.delivering.key_airings import KeyAirings
 from gateway_agent.core.delivering.policy import DeliveryPolicy, Method, choose, leisure_ms
 from gateway_agent.core.events import Tell
 from gateway_agent.core.gkdk.gkek import BroadcastObjects
@@ -31,49 +32,6 @@ from gateway_agent.store.store import GatewayStore
 _log = logging.getLogger(__name__)
 
 UNICASTS_AT_ONCE = 32
-
-
-class _Run:
-    """One delivery that is under way, with its tasks and timers."""
-
-    def __init__(self, delivery: engine.Delivery, tell: Tell) -> None:
-        self.delivery = delivery
-        self.tell = tell
-        self.timer: asyncio.TimerHandle | None = None
-        self.unicasts: dict[str, asyncio.Task[None]] = {}
-        self.events: deque[engine.Event] = deque()
-        self.stepping = False
-        self.airing: KeyAiring | None = None
-        self.aired: set[str] = set()  # PNEs that a broadcast went out to, in this process
-        self.confirmed_by_advert: set[str] = set()
-        self.judged = False
-        self.begun_at = 0.0
-        self.told = delivery.phase is engine.Phase.FINISHED
-        self.batch: Batch
-
-    def state_of(self, pne_id: str) -> engine.PneState | None:
-        """Return the state of this PNE, None if it is no recipient of the delivery."""
-        recipient = self.delivery.recipients.get(pne_id)
-        return None if recipient is None else recipient.state
-
-    def stop_airing(self) -> None:
-        """End the airing, if there is one: none of its datagrams is sent after this call."""
-        airing, self.airing = self.airing, None
-        if airing is not None:
-            airing.stop()
-            if airing.has_gone_out:
-                self.aired |= airing.missing
-                self.tell(events.BroadcastSent(self.delivery.sg_id, self.delivery.version, airing.networks))
-
-    def stop(self) -> None:
-        """Cancel everything that is queued or on the air."""
-        self.stop_airing()
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        for task in self.unicasts.values():
-            task.cancel()
-        self.unicasts.clear()
 
 
 class Deliveries:
@@ -112,7 +70,7 @@ class Deliveries:
         self._tell = tell
         self._hearing = hearing
         self._is_on_bluetooth = is_on_bluetooth
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, DeliveryRun] = {}
         self._held: set[str] = set()
         self._practised: set[str] = set()  # PNEs that have confirmed a broadcast since they last began anew
         self._places = UnicastPlaces(UNICASTS_AT_ONCE)
@@ -274,7 +232,11 @@ class Deliveries:
     def pulled(self, sg_id: str, version: int, pne_id: str) -> None:
         """Note that the PNE was sent this version in the answer to a pull."""
         run = self._run_of(sg_id, version)
-        if run is not None and run.state_of(pne_id) in engine.OPEN:
+        if run is None:
+            return
+        if run.state_of(pne_id) is None:
+            run.pulls[pne_id] += 1
+        elif run.state_of(pne_id) in engine.OPEN:
             self._apply(run, engine.Pulled(pne_id))
 
     def refused(self, sg_id: str, version: int, pne_id: str) -> None:
@@ -337,8 +299,8 @@ class Deliveries:
 
     # execution
 
-    def _make_run(self, delivery: engine.Delivery) -> _Run:
-        run = _Run(delivery, self._tell)
+    def _make_run(self, delivery: engine.Delivery) -> DeliveryRun:
+        run = DeliveryRun(delivery, self._tell)
         run.begun_at = self._clock.monotonic()
         leisure = leisure_ms(self._policy, len(delivery.recipients)) / 1000
         run.batch = Batch(
@@ -362,13 +324,20 @@ class Deliveries:
         self, sg_id: str, version: int, pne_id: str, by_advert: bool = False
     ) -> "asyncio.Future[None] | None":
         run = self._run_of(sg_id, version)
-        if run is None or run.state_of(pne_id) in (None, engine.PneState.CONFIRMED, engine.PneState.EXCLUDED):
+        if run is None or run.state_of(pne_id) in (engine.PneState.CONFIRMED, engine.PneState.EXCLUDED):
+            return None
+        if run.state_of(pne_id) is None and not self._is_newcomer(sg_id, version, pne_id):
             return None
         if by_advert:
             run.confirmed_by_advert.add(pne_id)
         return run.batch.add("confirmed", pne_id)
 
-    def _run_of(self, sg_id: str, version: int) -> _Run | None:
+    def _is_newcomer(self, sg_id: str, version: int, pne_id: str) -> bool:
+        """Return True for a member that is no recipient of the delivery, and may have this version."""
+        member = self._store.inventory.member(sg_id, pne_id)
+        return member is not None and member.floor < version
+
+    def _run_of(self, sg_id: str, version: int) -> DeliveryRun | None:
         run = self._runs.get(sg_id)
         if run is None:  # the delivery began before this process started
             stored = self._store.deliveries.get(sg_id, version)
@@ -378,7 +347,7 @@ class Deliveries:
             run = self._make_run(engine.restored_delivery(sg_id, version, {}, states))
         return run if run.delivery.version == version else None
 
-    def _undone(self, run: _Run) -> None:
+    def _undone(self, run: DeliveryRun) -> None:
         """Continue a delivery as after a restart, because the transaction that changed or ended it was not stored."""
         sg_id, version = run.delivery.sg_id, run.delivery.version
         key = self._store.group_keys.get(sg_id, version)
@@ -390,7 +359,7 @@ class Deliveries:
         if run.delivery.phase is engine.Phase.RUNNING:
             self._apply(run, engine.Restarted())
 
-    def _take(self, run: _Run, outcomes: Outcomes) -> None:
+    def _take(self, run: DeliveryRun, outcomes: Outcomes) -> None:
         before = run.delivery
         named = (*outcomes.answered, *outcomes.confirmed, *outcomes.failed)
         # After the transaction, and before the end of the delivery is told, which a later step of it plans
@@ -401,13 +370,17 @@ class Deliveries:
                     self._apply(run, engine.UnicastAnswered(frozenset(outcomes.answered)))
                 if outcomes.confirmed:
                     self._apply(run, engine.BroadcastConfirmed(frozenset(outcomes.confirmed)))
+                newcomers = [pne_id for pne_id in outcomes.confirmed if run.state_of(pne_id) is None]
+                if newcomers:
+                    tries = {pne_id: max(1, run.pulls[pne_id]) for pne_id in newcomers}
+                    self._apply(run, engine.NewcomersConfirmed(tries))
                 if outcomes.failed:
                     self._apply(run, engine.UnicastFailed(frozenset(outcomes.failed)))
         except StoreFailed:
             run.delivery = before  # the store still has this state; the batch tries again
             raise
 
-    def _apply(self, run: _Run, event: engine.Event) -> None:
+    def _apply(self, run: DeliveryRun, event: engine.Event) -> None:
         run.events.append(event)
         if run.stepping:
             return
@@ -422,7 +395,7 @@ class Deliveries:
         finally:
             run.stepping = False
 
-    def _write(self, run: _Run, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
+    def _write(self, run: DeliveryRun, state: engine.Delivery, actions: Iterable[engine.Action]) -> None:
         for action in actions:
             if isinstance(action, engine.Save):
                 outcomes = {pne_id: self._outcome(run, pne_id, state.recipients[pne_id]) for pne_id in action.states}
@@ -430,11 +403,11 @@ class Deliveries:
                     self._store.deliveries.set_outcomes(state.sg_id, state.version, outcomes)
                     self._store.deliveries.set_phase(state.sg_id, state.version, action.phase, self._clock.unix())
 
-    def _outcome(self, run: _Run, pne_id: str, recipient: engine.Recipient) -> DeliveryOutcome:
+    def _outcome(self, run: DeliveryRun, pne_id: str, recipient: engine.Recipient) -> DeliveryOutcome:
         """Return what is stored about a PNE that is confirmed, unreachable or excluded."""
         return DeliveryOutcome(recipient.state, self._link(run, pne_id, recipient), recipient.tries, self._clock.unix())
 
-    def _link(self, run: _Run, pne_id: str, recipient: engine.Recipient) -> str:
+    def _link(self, run: DeliveryRun, pne_id: str, recipient: engine.Recipient) -> str:
         """Return on which link the key came to a PNE that has confirmed it, a word of `cpns.delivery_report`."""
         if pne_id in run.confirmed_by_advert:
             return delivery_report.BLE
@@ -442,7 +415,7 @@ class Deliveries:
             return delivery_report.UNICAST
         return delivery_report.BLE if self._is_on_bluetooth(pne_id) else delivery_report.WIFI
 
-    def _execute(self, run: _Run, action: engine.Action) -> None:
+    def _execute(self, run: DeliveryRun, action: engine.Action) -> None:
         if isinstance(action, engine.CancelUnicast):
             for pne_id in action.pne_ids:
                 task = run.unicasts.pop(pne_id, None)
@@ -472,19 +445,19 @@ class Deliveries:
                 run.told = True
                 asyncio.get_running_loop().call_soon(self._tell_delivered, run)
 
-    def _tell_outcomes(self, run: _Run, before: engine.Delivery, pne_ids: Iterable[str]) -> None:
+    def _tell_outcomes(self, run: DeliveryRun, before: engine.Delivery, pne_ids: Iterable[str]) -> None:
         """Report to `tell` which of these PNEs have confirmed, or have become unreachable, since `before`."""
         sg_id, version = run.delivery.sg_id, run.delivery.version
         for pne_id in pne_ids:
             was, now = before.recipients.get(pne_id), run.delivery.recipients.get(pne_id)
-            if was is None or now is None or was.state is now.state:
+            if now is None or (was is not None and was.state is now.state):
                 continue
             if now.state is engine.PneState.CONFIRMED:
                 self._tell(events.KeyConfirmed(pne_id, sg_id, version, self._link(run, pne_id, now), now.tries))
             elif now.state is engine.PneState.UNREACHABLE:
                 self._tell(events.BoardUnreachable(pne_id, sg_id, version))
 
-    def _tell_delivered(self, run: _Run) -> None:
+    def _tell_delivered(self, run: DeliveryRun) -> None:
         """Report the end of a delivery to `tell`, after the transaction that stored it."""
         if run.delivery.phase is not engine.Phase.FINISHED:  # the end could not be stored
             run.told = False
@@ -506,7 +479,7 @@ class Deliveries:
             )
         )
 
-    def _timer_expired(self, run: _Run) -> None:
+    def _timer_expired(self, run: DeliveryRun) -> None:
         run.timer = None
         try:
             run.batch.flush()
@@ -515,14 +488,14 @@ class Deliveries:
         except StoreFailed:  # there is an alarm for it; the delivery continues when the store works again
             run.timer = asyncio.get_running_loop().call_later(STORE_RETRY_S, self._timer_expired, run)
 
-    def _airing_ended(self, run: _Run, has_gone_out: bool) -> None:
+    def _airing_ended(self, run: DeliveryRun, has_gone_out: bool) -> None:
         """Note that all media are done. `has_gone_out`: at least one of them has sent the object."""
         run.stop_airing()
         if has_gone_out:
             self._counters["broadcast_rounds"] += 1
         self._tell_airing(run, engine.Aired() if has_gone_out else engine.BroadcastUnavailable())
 
-    def _tell_airing(self, run: _Run, event: engine.Event) -> None:
+    def _tell_airing(self, run: DeliveryRun, event: engine.Event) -> None:
         if self._runs.get(run.delivery.sg_id) is run:
             try:
                 self._apply(run, event)
@@ -534,7 +507,7 @@ class Deliveries:
         for run in list(self._runs.values()):
             self._air_what_is_missed(run)
 
-    def _air_what_is_missed(self, run: _Run) -> None:
+    def _air_what_is_missed(self, run: DeliveryRun) -> None:
         sg_id = run.delivery.sg_id
         if not self._released or self._runs.get(sg_id) is not run:
             return
@@ -550,7 +523,7 @@ class Deliveries:
         except StoreFailed:
             asyncio.get_running_loop().call_later(STORE_RETRY_S, self._air_what_is_missed, run)
 
-    async def _send_unicast(self, run: _Run, pne_id: str) -> None:
+    async def _send_unicast(self, run: DeliveryRun, pne_id: str) -> None:
         kind = "failed"
         try:
             async with self._places.of(pne_id):
@@ -568,7 +541,7 @@ class Deliveries:
             del run.unicasts[pne_id]
             run.batch.add(kind, pne_id)
 
-    def _unicast_message(self, run: _Run, pne_id: str) -> bytes | None:
+    def _unicast_message(self, run: DeliveryRun, pne_id: str) -> bytes | None:
         """Return the message with the key for one PNE, None if the PNE may not have the key at this moment (SEC-06)."""
         sg_id = run.delivery.sg_id
         group, member = self._store.inventory.group(sg_id), self._store.inventory.member(sg_id, pne_id)
@@ -585,7 +558,7 @@ class Deliveries:
         }
         return bytes(messages.encode(numbers.GROUP_KEY_DELIVERY_REQUEST, fields))
 
-    def _accepts(self, run: _Run, pne_id: str, answer: bytes) -> bool:
+    def _accepts(self, run: DeliveryRun, pne_id: str, answer: bytes) -> bool:
         code, fields = messages.decode(answer)
         if code != numbers.GROUP_KEY_DELIVERY_RESPONSE or fields[messages.RESULT] != numbers.RESULT_SUCCESS:
             return False

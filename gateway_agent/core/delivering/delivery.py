@@ -168,6 +168,13 @@ class UnicastAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class NewcomersConfirmed:
+    """PNEs that have joined since the delivery began hold the key: `tries` has how often each was sent it by a pull."""
+
+    tries: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class UnicastFailed:
     """Unicast to these PNEs has failed: there was no session, no answer, or a refusal."""
 
@@ -235,6 +242,7 @@ Event = (
     | UnicastAnswered
     | UnicastFailed
     | BroadcastConfirmed
+    | NewcomersConfirmed
     | Pulled
     | BroadcastRefused
     | Aired
@@ -379,6 +387,8 @@ def step(delivery: Delivery, event: Event, now: float, pacing: Pacing) -> tuple[
         changes.cancelled.clear()  # these unicasts have ended, so there is nothing to cancel
     elif isinstance(event, BroadcastConfirmed):
         _confirmed(changes, event.pne_ids, BY_BROADCAST)
+    elif isinstance(event, NewcomersConfirmed):
+        _newcomers_confirmed(changes, event.tries)
     elif isinstance(event, UnicastFailed):
         _unicast_failed(changes, event.pne_ids, now, pacing)
     elif isinstance(event, Pulled):
@@ -488,6 +498,11 @@ def _confirmed(changes: _Changes, pne_ids: Iterable[str], way: Ways) -> None:
             changes.set(pne_id, replace(recipient, state=PneState.CONFIRMED, ways=ways, failures=0, retry_at=inf))
 
 
+def _newcomers_confirmed(changes: _Changes, tries: Mapping[str, int]) -> None:
+    for pne_id in tries.keys() - changes.recipients.keys():
+        changes.recipients[pne_id] = Recipient(PneState.CONFIRMED, pulled=True, tries=tries[pne_id])
+
+
 def _pulled(changes: _Changes, pne_id: str, now: float, pacing: Pacing) -> None:
     """Give the PNE time to confirm before a unicast is sent to it. Only its first pull has this effect."""
     recipient = changes.recipients.get(pne_id)
@@ -515,7 +530,7 @@ def _close(changes: _Changes) -> tuple[Delivery, tuple[Action, ...]]:
     changed = {
         pne_id: recipient.state
         for pne_id, recipient in changes.recipients.items()
-        if recipient.state is not before.recipients[pne_id].state
+        if pne_id not in before.recipients or recipient.state is not before.recipients[pne_id].state
     }
     still_open = sum(recipient.state in OPEN for recipient in changes.recipients.values())
     phase = Phase.RUNNING if still_open else Phase.FINISHED
