@@ -10,6 +10,7 @@ import aiomqtt
 from gateway_agent.config.toml_lines import line_of
 from gateway_agent.home_assistant.naming import OFFLINE, ONLINE, MqttNames
 from gateway_agent.home_assistant.section import HomeAssistantSection
+from message_plane.errors import BrokerFilesRefused
 from message_plane.links import mqtt_files, mqtt_trouble
 from message_plane.links.mqtt_client import QOS, Arrived, BrokerClient, Means
 from message_plane.links.mqtt_section import broker_of
@@ -115,6 +116,13 @@ def in_words(trouble: BrokerTrouble, section: HomeAssistantSection, config_path:
         said = f"The broker {trouble.broker} refuses {whom}. Correct user and password_file, or the user at the broker."
     keys = ["user", "password_file", "broker"] if trouble.of_user else ["broker"]
     return f"Home Assistant is told nothing: {said} {_place(keys, config_path)}"
+
+
+def files_in_words(problem: BrokerFilesRefused, section: HomeAssistantSection, config_path: Path | None) -> str:
+    """Return what is wrong with a file that `section` names, with the setting that names it and its line."""
+    named = {name: getattr(section, name) for name in ("password_file", "ca", "certificate", "key")}
+    keys = [name for name, path in named.items() if path is not None and str(path) in str(problem)]
+    return f"Home Assistant is told nothing: {problem} {_place(keys or ['broker'], config_path)}"
 
 
 def _place(keys: list[str], path: Path | None) -> str:

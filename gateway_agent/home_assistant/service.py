@@ -18,7 +18,7 @@ from gateway_agent.core.events import KeyArrived, KeyDelivered
 from gateway_agent.errors import GatewayError
 from gateway_agent.home_assistant import documents, left_behind, seen
 from gateway_agent.home_assistant.documents import DELIVERED, RE_KEYED
-from gateway_agent.home_assistant.home_broker import HomeBroker, in_words, means_of
+from gateway_agent.home_assistant.home_broker import HomeBroker, files_in_words, in_words, means_of
 from gateway_agent.home_assistant.naming import COMMAND, MqttNames
 from gateway_agent.home_assistant.orders import GivenOrder, OrderDesk
 from gateway_agent.home_assistant.publisher import Publisher
@@ -116,7 +116,7 @@ class HomeAssistant:
             self._is_5 ^= trouble.of_version
             self._say(trouble)
         except BrokerFilesRefused as problem:
-            self._alarm(f"Home Assistant is told nothing: {problem}")
+            self._alarm(files_in_words(problem, self._section, self._sight.config_path))
         except Exception:  # noqa: BLE001 - keys flow on, and the next attempt may do better
             _log.exception("KC1602 the connection to Home Assistant's broker ended in a fault of this program")
         finally:

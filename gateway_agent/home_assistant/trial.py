@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from gateway_agent.home_assistant.home_broker import in_words, means_of
+from gateway_agent.home_assistant.home_broker import files_in_words, in_words, means_of
 from gateway_agent.home_assistant.naming import MqttNames
 from gateway_agent.home_assistant.section import HomeAssistantSection
 from message_plane.errors import BrokerFilesRefused
@@ -19,7 +19,7 @@ async def try_broker(section: HomeAssistantSection, gateway_id: str, config_path
     try:
         means = await asyncio.to_thread(means_of, section, names)
     except BrokerFilesRefused as problem:
-        return f"Home Assistant is told nothing: {problem}"
+        return files_in_words(problem, section, config_path)
     # with the client ID of the gateway it would end the gateway's own connection
     own = replace(means, client_id=f"{means.client_id}-trial")
     said = ""

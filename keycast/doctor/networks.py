@@ -37,9 +37,14 @@ def look(here: Surroundings) -> Iterator[Finding]:
             'Connect to the network, or name an interface under [broadcast] interfaces, for example ["wlan0"].',
             _PAGE,
         )
-    if not interfaces.reachable(wanted, here.config.message_plane.listen, every):
+    listen = here.config.message_plane.listen
+    if chosen and all(each.is_loopback for each in chosen):
+        yield good("boards are on this machine only: they are told no address, and need none")
+    elif not interfaces.reachable(wanted, listen, every):
         yield warning(
             "Boards are told no address: they find the gateway only by asking their network.",
-            "Let [message_plane] listen name an address of a network with boards, or 0.0.0.0.",
+            "Connect to the network with the boards, and wait until it gives this machine an address."
+            if interfaces.ANY_ADDRESS in listen
+            else "Let [message_plane] listen name an address of a network with boards, or 0.0.0.0.",
             _PAGE,
         )

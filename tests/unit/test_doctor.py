@@ -192,6 +192,24 @@ print(comes_back(Interface('lo', '127.0.0.1', '127.255.255.255'), 0.2))"
 
 
 @pytest.mark.real_time
+@pytest.mark.parametrize(
+    ("interface", "listen", "wanted"),
+    [
+        (Interface("lo", "127.0.0.1", "127.255.255.255"), "0.0.0.0", "good: boards are on this machine only"),
+        (Interface("lo", "127.0.0.1", "127.255.255.255"), "127.0.0.1", "good: boards are on this machine only"),
+        (Interface("wlan0", "192.168.1.10", "192.168.1.255"), "127.0.0.1", "warning: Let [message_plane] listen name"),
+        (Interface("wlan0", "169.254.3.4", "169.254.255.255"), "0.0.0.0", "warning: Connect to the network"),
+    ],
+)
+def test_what_boards_are_told_and_what_to_do_if_it_is_nothing(tmp_path, monkeypatch, interface, listen, wanted):
+    path = configured(tmp_path)
+    text = path.read_text().replace("interfaces = []", f'interfaces = ["{interface.name}"]')
+    path.write_text(text.replace("127.0.0.1", listen))
+    monkeypatch.setattr("gateway_agent.net.interfaces.every_interface", lambda: [interface])
+    told = [f"{each.grade}: {each.next_step or each.text}" for each in found_by(look_around(path), "interfaces")]
+    assert told[-1].startswith(wanted)
+
+
 def test_an_own_broadcast_comes_back():
     assert own_broadcast.comes_back(LOOPBACK)
 

@@ -7,9 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from gateway_agent.home_assistant import left_behind
-from gateway_agent.home_assistant.home_broker import in_words
+from gateway_agent.home_assistant.home_broker import files_in_words, in_words, means_of
+from gateway_agent.home_assistant.naming import MqttNames
 from gateway_agent.home_assistant.orders import AT_ONCE, GivenOrder, OrderDesk
 from gateway_agent.home_assistant.section import HomeAssistantSection
+from message_plane.errors import BrokerFilesRefused
 from message_plane.links.mqtt_section import broker_of
 from message_plane.links.mqtt_trouble import BrokerTrouble
 
@@ -128,6 +130,16 @@ def test_a_trouble_names_the_line_to_change(tmp_path):
     refused = in_words(BrokerTrouble(broker, "", "", of_user=True), section, path)
     assert f"{path}, line 5: user in [mqtt]" in refused and "password_file" in refused
     assert "See user in [mqtt]" in in_words(BrokerTrouble(broker, "", "", of_user=True), section, None)
+
+
+def test_a_file_that_is_missing_is_told_with_the_line_that_names_it(tmp_path):
+    path = tmp_path / "keycast.toml"
+    path.write_text('[mqtt]\nbroker = "mqtt://127.0.0.1"\nuser = "keycast"\npassword_file = "none"\n')
+    section = HomeAssistantSection(user="keycast", password_file=tmp_path / "none")
+    with pytest.raises(BrokerFilesRefused) as missing:
+        means_of(section, MqttNames("keycast", "homeassistant", "gw"))
+    told = files_in_words(missing.value, section, path)
+    assert f"{tmp_path / 'none'} does not exist" in told and f"{path}, line 4: password_file in [mqtt]" in told
 
 
 def test_what_was_told_is_remembered(tmp_path):
