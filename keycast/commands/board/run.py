@@ -13,7 +13,7 @@ import typer
 from keycast.commands.board.newcomer import Newcomer
 from keycast.services.supervisor import interrupted
 from keycast.terminal import completion, extras
-from keycast.terminal.logs import begin_log, ready
+from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remark, sentences, wants_json
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def command(
         ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
+    log: LogOption = None,
 ) -> None:
     """Run a virtual board until it is interrupted, which cuts its power: MicroPython with the heap of an ESP32.
 
@@ -49,7 +50,7 @@ def command(
     from keycast.micropython_vm.compile import CompileError
     from keycast.micropython_vm.vm import NoVm
 
-    begin_log()
+    begin_log(log)
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         try:
             asyncio.run(_run(name, erase, config, join))
