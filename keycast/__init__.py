@@ -24,6 +24,6 @@ def main() -> None:
             print(json.dumps({"code": extras.MISSING, "error": sentence}, indent=1))
         else:
             print(f"keycast: {sentence}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(extras.exit_code(sys.argv[1:]))
     finally:
         sys.stdout.flush()

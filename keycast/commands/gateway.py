@@ -202,12 +202,14 @@ def run(
     """
     from gateway_agent.config.load import load
     from gateway_agent.control import SOCKET_FILE, check_path
+    from gateway_agent.observe.onlookers import require_packages
     from keycast.services.home import open_home  # first: a missing package is told before what the file lacks
     from keycast.services.supervisor import NOT_CONFIGURED
 
     lines = begin_log(log, verbose)
     with sentences(NOT_CONFIGURED):
         loaded = load(config, _tell_unknown)
+        require_packages(loaded)
         check_path(loaded.gateway.state_dir / SOCKET_FILE)  # before anything is made
     with sentences(), contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(open_home(loaded, config_path=config, log_lines=lines)))
@@ -423,6 +425,7 @@ def lost(
     Without its keys or sessions.db a gateway is a new one to its boards: each must be paired again.
     Example: keycast gateway lost sessions.db
     """
+    from gateway_agent.app import SIGNING_FILE
     from gateway_agent.config.load import load
     from keycast.copies import state_copies
     from private_store import contents
@@ -433,4 +436,6 @@ def lost(
         state = load(config).gateway.state_dir
         with state_copies.gateway_state(state):
             contents.forget(state / name)
+            if name == SIGNING_FILE:
+                state_copies.forget_signing_keys(state)
     answer({"file": name}, f"The next start makes {name} anew.")

@@ -238,6 +238,12 @@ def begin_anew_in_place(config: GatewayConfig, epochs: int = 1) -> PutBack:
     return PutBack("", (), done.generation, done.pnes, done.waiting_groups)
 
 
+def forget_signing_keys(state: Path) -> None:
+    """Note that the signing key of a gateway that does not run is lost: the next start makes one, of epoch 1."""
+    with closing(GatewayStore(state / STORE_FOLDER)) as store, store.transaction():
+        store.pn.forget_signing_keys()
+
+
 def put_back_server(
     state: Path, path: Path, unlock: sealed.Unlock, *, epochs: int = 1, url: str | None = None, older: bool = False
 ) -> PutBack:

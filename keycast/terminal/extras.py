@@ -8,6 +8,8 @@ from keycast.terminal.options import refuse
 
 MISSING = "package-missing"
 
+_RUN, _WORDS = "run", 2  # as in `keycast gateway run`
+
 # What each extra brings: the modules that are imported from it.
 _EXTRAS = {
     "gateway": ("aiocoap", "lakers", "netifaces", "questionary", "tomlkit", "zeroconf"),
@@ -29,6 +31,16 @@ def require(*extras: str) -> None:
     }
     if absent:
         refuse(sentence([module for modules in absent.values() for module in modules], absent), MISSING)
+
+
+def exit_code(words: Iterable[str]) -> int:
+    """Return the exit code of the command with these `words` if it lacks a package.
+
+    For one that keeps running it is that of a wrong configuration, so that no service manager starts it again.
+    """
+    from keycast.services.supervisor import NOT_CONFIGURED
+
+    return NOT_CONFIGURED if _RUN in [*words][:_WORDS] else 1
 
 
 def of_module(name: str) -> str | None:

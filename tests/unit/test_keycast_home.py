@@ -1,11 +1,21 @@
 """A home put together by `open_home`: its parts are silent until the start, and then start in their order."""
 
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
 from cpns import messages, numbers
+from gateway_agent.app import SIGNING_FILE
 from gateway_agent.config.load import load
 from gateway_agent.control import SOCKET_FILE
+from gateway_agent.observe import onlookers
 from gateway_agent.uplinks import by_kind
 from key_servers.cpns_server.config import ServerConfig
+from keycast import main
+from keycast.program import program
 from keycast.services.home import open_home
+from keycast.services.supervisor import NOT_CONFIGURED
 from tests.unit import toy_uplink
 from tests.unit.home_world import SG, ask, configured
 from tests.waiting import until
@@ -31,6 +41,56 @@ async def test_an_embedded_server_delivers_once_the_gateway_has_started(tmp_path
         await home.start()
         await until(lambda: (numbers.GROUP_KEY_DELIVERY_REQUEST, True) in heard)
         assert all(has_started for _, has_started in heard)
+
+
+def keycast(*words):
+    run = CliRunner().invoke(program(list(words)), words)
+    assert run.exception is None or isinstance(run.exception, SystemExit), run.exception
+    return run.exit_code, run.output
+
+
+@pytest.mark.req("SEC-18")
+async def test_a_signing_key_that_was_lost_begins_its_epochs_anew(tmp_path):
+    config = load(path := configured(tmp_path))
+    async with open_home(config) as home:
+        await home.start()
+        home.app.gateway.administration.register_pne("lamp")
+        assert home.app.roll_over() == 2
+    (config.gateway.state_dir / SIGNING_FILE).unlink()
+    code, told = keycast("gateway", "lost", SIGNING_FILE, "-c", str(path))
+    assert (code, "The next start makes signing.key anew" in told) == (0, True)
+    async with open_home(config) as home:
+        await home.start()
+        pn, lamp = home.app._store.pn.get(), home.app._store.pn.pne("lamp")
+        assert pn.signing_epoch == home.app.signing_key.epoch == home.app.trust()["signing_epoch"] == 1
+        assert lamp.signing_epoch == 1 and home.app._store.pn.roll_overs_after(0) == []
+        assert home.app.roll_over() == 2 == home.app.signing_key.epoch
+
+
+@pytest.mark.parametrize(("section", "packages"), [("web", ["aiohttp"]), ("metrics", ["prometheus_client"])])
+def test_a_gateway_whose_section_lacks_a_package_is_not_started_again(tmp_path, monkeypatch, section, packages):
+    path = configured(tmp_path)
+    path.write_text(f"{path.read_text()}[{section}]\n")
+    monkeypatch.setattr(onlookers, "find_spec", lambda name: None if name in packages else name)
+    code, told = keycast("gateway", "run", "-c", str(path))
+    assert code == NOT_CONFIGURED and f"pip install 'keycast[{section}]'" in told
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("gateway run", NOT_CONFIGURED), ("kms run --state run", NOT_CONFIGURED), ("gateway check run", 1), ("setup", 1)],
+)
+def test_a_service_that_lacks_a_package_is_not_started_again(monkeypatch, capsys, words, code):
+    def lacking(_):
+        raise ModuleNotFoundError("No module named 'aiocoap'", name="aiocoap")
+
+    monkeypatch.setattr("keycast.guard_output", lambda: None)  # it exchanges the streams of the process
+    monkeypatch.setattr("keycast.program.program", lacking)
+    monkeypatch.setattr(sys, "argv", ["keycast", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == code and "pip install 'keycast[gateway]'" in capsys.readouterr().err
 
 
 SEAL = """kind = "toy"
