@@ -15,7 +15,7 @@ LABEL = "label"
 FORMAT = 1
 SECRET_LEN = 10
 OF_SERVER = ("ssess", "euk")  # records about a CPNS Server that are of no use with the next one
-OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1") + OF_SERVER  # those of an identity
+OF_FORMER = ("sess", "groups", "addr", "gkdk0", "gkdk1", "upkey") + OF_SERVER  # those of an identity
 _BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 

@@ -43,12 +43,13 @@ from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged, StoreFailed
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
+from gateway_agent.updates.update_key import UpdateKey
 from gateway_agent.uplinks.by_kind import link_of, open_uplink
 from gateway_agent.uplinks.uplink import OpenUplink
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
-from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential
+from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential, kid_of
 from message_plane.endpoint import Endpoint, Peer
-from message_plane.identity import BroadcastSigningKey, OwnIdentity
+from message_plane.identity import BroadcastSigningKey, HasPublicX, OwnIdentity, require_distinct
 from message_plane.links.by_scheme import LINKS, links_of
 from message_plane.links.gatt import GattLink
 from message_plane.links.link import Link
@@ -98,6 +99,7 @@ class GatewayApp:
         self.config = config
         self.identity = identity
         self.signing_key = signing_key
+        self.update_key = _update_key(config, identity, signing_key)
         self.stream = EventStream(write)
         self.tell: events.Tell = self.stream
         self.counters = counters
@@ -149,6 +151,8 @@ class GatewayApp:
             self._store = GatewayStore(folder / STORE_FOLDER)
         self._finish_roll_over(self._store)
         self.credentials = SessionFile(folder / SESSIONS_FILE, way_back(SESSIONS_FILE))
+        if self.update_key is not None:
+            require_distinct(self.update_key, self.signing_key, *self.credentials.candidates(kid_of(self.update_key.x)))
         upward = link_of(config.uplink, config.gateway.id, self.counters) if uplink is None else None
         self.endpoint = await Endpoint.open(
             identity=self.identity,
@@ -259,7 +263,11 @@ class GatewayApp:
         """Change the broadcast signing key and return its epoch. Boards get it over their sessions (SEC-18)."""
         folder = self.config.gateway.state_dir
         new = BroadcastSigningKey.create(
-            folder / NEXT_SIGNING_FILE, self.identity, self.signing_key, epoch=self.signing_key.epoch + 1
+            folder / NEXT_SIGNING_FILE,
+            self.identity,
+            self.signing_key,
+            *filter(None, [self.update_key]),
+            epoch=self.signing_key.epoch + 1,
         )
         try:
             epoch = self.gateway.administration.roll_over(new)
@@ -290,7 +298,8 @@ class GatewayApp:
     def trust(self) -> dict[str, str | int]:
         """Return the values of this gateway that a board stores and trusts. All of them are public.
 
-        `company_id` is there if this gateway uses BLE, `server_credential` if its CPNS Server is elsewhere and known.
+        `company_id` is there if this gateway uses BLE, `server_credential` if its CPNS Server is elsewhere and known,
+        `update_key` if its configuration names one.
         """
         ble = getattr(self.config, "ble", None)  # an optional section: `radios.ble.BleSection`
         server = self.server_credential()
@@ -303,6 +312,7 @@ class GatewayApp:
             "address": next((f"{each}:{self.config.message_plane.port}" for each in self.addresses()), ""),
             **({} if ble is None or ble.sender == "off" else {"company_id": ble.company_id}),
             **({"server_credential": server.hex()} if server else {}),
+            **({"update_key": self.update_key.octets.hex()} if self.update_key else {}),
         }
 
     def server_credential(self) -> bytes:
@@ -446,3 +456,8 @@ class GatewayApp:
     def _is_on_bluetooth(self, pne_id: str) -> bool:
         heard = self.endpoint.last_heard(pne_id)
         return heard is not None and heard.place.startswith(f"{GattLink.scheme}:")
+
+
+def _update_key(config: GatewayConfig, *others: HasPublicX) -> UpdateKey | None:
+    """Return the key of updates that the configuration names, if any. Raises IdentityError, also if it is another's."""
+    return None if config.update.key is None else UpdateKey.load(config.update.key, *others)

@@ -9,6 +9,7 @@ from gateway_agent.config.section import EntityId, PnId, Section
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.gkdk.generations import HEIGHT_MAX, HEIGHT_MIN
 from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.updates.section import UpdateSection
 from gateway_agent.uplinks.embedded import EmbeddedSection, GroupsSection
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links.udp import UdpSection
@@ -54,6 +55,7 @@ class GatewayConfig(Section):
     tree: TreeSection = TreeSection()
     groups: GroupsSection = GroupsSection()
     uplink: UplinkSection = EmbeddedSection()
+    update: UpdateSection = UpdateSection()
     seal: Any = Field(None, description="group master keys by MIKEY-SAKKE: a `val_client.section.SealSection`")
 
     @model_validator(mode="after")

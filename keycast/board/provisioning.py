@@ -130,7 +130,7 @@ class WantedBoard:
 
     def packed(self, radios: Mapping[str, bytes], kept: "Identity | None") -> bytes:
         """Return what the board adds to its identity, with `radios` of `radio_records`: see `pending.complete`."""
-        trust, records, server = self.trust, dict(radios), self.server_of(kept)
+        trust, records, server = self.trust, {**self.trust.further_records(), **radios}, self.server_of(kept)
         if self.board is not None:
             records[board_record.RECORD] = self.board
         if self.entity_user_key:

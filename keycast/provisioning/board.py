@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from device_agent.provisioning import RECORD, Provisioning
+from device_agent.update import key as update_key
 from message_plane import credentials
 from message_plane.credentials import Credential
 
@@ -19,7 +20,8 @@ class Trust:
     """The parts of a PN GW that a board pins. `address` is a hint, such as "192.168.1.10".
 
     `company_id` is that of its adverts, None for a PN GW without Bluetooth LE. `server_ccs` is the credential of its
-    CPNS Server (CCS octets), empty if that is embedded, as it then makes no end-to-end groups.
+    CPNS Server (CCS octets), empty if that is embedded, as it then makes no end-to-end groups. `update_key` is the
+    public key that signs updates, x || y, empty without one.
     """
 
     gateway: Credential
@@ -29,6 +31,11 @@ class Trust:
     address: str = ""
     company_id: int | None = None
     server_ccs: bytes = b""
+    update_key: bytes = b""
+
+    def further_records(self) -> dict[str, bytes]:
+        """Return the records for the key store of a board beside that of its identity."""
+        return {update_key.RECORD: self.update_key} if self.update_key else {}
 
 
 def told_trust(told: Mapping[str, Any], address: str | None = None) -> Trust:
@@ -41,6 +48,7 @@ def told_trust(told: Mapping[str, Any], address: str | None = None) -> Trust:
         told["address"] if address is None else address,
         told.get("company_id"),
         bytes.fromhex(told.get("server_credential", "")),
+        bytes.fromhex(told.get("update_key", "")),
     )
 
 

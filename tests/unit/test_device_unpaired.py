@@ -15,6 +15,7 @@ from device_agent.crypto import p256
 from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
 from device_agent.provisioning import RECORD, parse
+from device_agent.update import key as update_key
 from tests.unit.device_gateway import PairingGateway, Party
 
 NAME = "board-0a1b2c"
@@ -118,7 +119,7 @@ def test_nothing_of_a_former_identity_is_used_by_the_new_one():
 
 def test_the_records_of_a_former_identity_are_those_of_the_modules():
     records = {session.RECORD, membership.RECORD, discovery.RECORD, *gkdk_store.RECORDS}
-    assert set(unpaired.OF_FORMER) == {*records, "ssess", entity_user_keys.RECORD}
+    assert set(unpaired.OF_FORMER) == {*records, "ssess", entity_user_keys.RECORD, update_key.RECORD}
 
 
 @pytest.mark.parametrize("record", [[2, bytes(10)], [1, bytes(9)], [1, 7], [1], 7])

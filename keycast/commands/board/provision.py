@@ -311,7 +311,8 @@ def _on_host(
         if server is not None:
             trust = dataclasses.replace(trust, server_ccs=server)
         record, credential = new_board(pne, trust)
-        records = {RECORD: record} | ({entity_user_keys.RECORD: entity_user_keys.pack(key)} if key else {})
+        records = {RECORD: record} | trust.further_records()
+        records |= {entity_user_keys.RECORD: entity_user_keys.pack(key)} if key else {}
         files.write_new(out, flash_script(records).encode() if out.suffix == ".py" else record)
         try:
             ask(config, None, "board.register", credential=credential.ccs.hex(), group=group, replace=replace)
