@@ -309,7 +309,7 @@ class Agent:
         self._discovery.forget()
         self.membership.new_gateway()
         if self.updating:
-            self.updating.hint()
+            self.updating.new_gateway()
 
     def _load_server(self):
         # What end-to-end groups need: only a board with such a group has it in its heap

@@ -19,8 +19,8 @@ from device_agent.group_traffic import GroupTraffic
 from device_agent.session import unload
 
 
-class _Limiter:
-    """Count of the bad signatures of one Service Group; its broadcasts are ignored before the time `until`."""
+class Limiter:
+    """Count of the bad signatures of a Service Group, or of updates: broadcasts are ignored before the time `until`."""
 
     def __init__(self):
         self.until = 0
@@ -216,7 +216,7 @@ class BroadcastReceiver:
             yield from unhurried(self._signing_key().verify(hashlib.sha256(signed).digest(), signature))
         except NotAuthentic:
             now = self._clock.now()
-            limiter = self._limiters.setdefault((group.id, is_key), _Limiter())
+            limiter = self._limiters.setdefault((group.id, is_key), Limiter())
             if limiter.bad(now):
                 self._tell("ignoring", {"group": group, "seconds": (limiter.until - now) // 1000})
                 self._membership.hint(group, now, 0)

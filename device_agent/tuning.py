@@ -45,9 +45,15 @@ PULL_ONLINE = 5000  # ms between pulls when network or PN GW come back, as broad
 # Updates, ms
 UPDATE_LEISURE = 5000  # at most, before a report and a first pull: what all boards hear, they hear at once
 UPDATE_REPORT_EVERY = 86400 * 1000
-UPDATE_RETRY = 60000  # after a report or a pull without answer
+UPDATE_RETRY_MIN = 60000  # after a report without answer; twice as long each time, but while an update is on trial
+UPDATE_RETRY_MAX = 3600000
+UPDATE_PULL_RETRY = 10000  # from a pull without answer to a report, also if the PN GW is asked too much
+UPDATE_MISSED = 2000  # at most, before the pull of a piece without which frames that are heard are of no use
 UPDATE_HINT_EVERY = 30000  # between reports because of frames of an unknown update, which anybody can send
 UPDATE_PULL_LEISURE = 10000  # before the first pull of what was broadcast: then all boards pull
+UPDATE_PULL_GAP = 500  # between pulls: a house of boards that pull shares one radio channel
+UPDATE_LOOK_EVERY = 1000  # between manifests that were broadcast and are looked at
+UPDATE_RESTART_SPREAD = 10000  # at most, before the restart: a house whose boards all restart at once is dark
 UPDATE_BY_AIR_MAX = 86400  # seconds for which a PN GW may put off a board that it broadcasts to
 
 # Queues

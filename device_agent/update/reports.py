@@ -9,7 +9,7 @@ from device_agent.update import key
 from device_agent.update.service import NEVER
 from suit import numbers as n
 
-OPTIONS = ((coap.URI_PATH, n.PATH.encode()), (coap.CONTENT_FORMAT, bytes((cpns.CONTENT_CBOR,))))
+OPTIONS = ((coap.URI_PATH, b"update"), (coap.CONTENT_FORMAT, bytes((cpns.CONTENT_CBOR,))))
 
 
 def report(service):
@@ -19,6 +19,8 @@ def report(service):
     MalformedMessage for an answer of another form.
     """
     identity, record = service.membership.identity, service.updates.state()
+    if not record.trial:
+        service.retry = min(2 * service.retry, tuning.UPDATE_RETRY_MAX)
     try:
         mine = key.load(service.store, identity)
     except MalformedMessage:
@@ -32,24 +34,27 @@ def report(service):
         service.report_at = service.step_at = NEVER
         return
     update_id, _, first_key, by_air = _answer(octets)
+    service.retry = tuning.UPDATE_RETRY_MIN
     service.report_at = service.clock.now() + tuning.UPDATE_REPORT_EVERY
     if record.trial:
         service.updates.confirm()
-        service.tell("update", {"state": "confirmed", "number": record.wanted})
+        service.tell("update", {"state": "confirmed", "number": record.wanted, "reason": n.NO_REASON})
         service.hint()
     else:
         _offered(service, update_id, by_air * 1000)
     if mine is None and first_key:
         key.take(service.store, identity, first_key)
+        service.refused = None  # it may have been for the lack of a key
 
 
 def _offered(service, update_id, by_air):
     # `by_air`: ms for which the update is broadcast, and nothing is to be pulled
     collecting = service.collecting
     if collecting and collecting.update_id != update_id:
-        service.drop("withdrawn")
+        collecting.drop("withdrawn")
         collecting = None
     service.offer = update_id
+    service.by_air = by_air > 0
     service.step_at = NEVER
     if not update_id or (service.refused and service.refused[0] == update_id):
         return

@@ -1,11 +1,15 @@
 """The part of updates that stays in the heap: when to report, and when to load the modules that do the rest."""
 
+import sys
+
 from cpns import numbers as cpns
+from cpns.errors import CpnsError, MalformedMessage, TooMany
 from device_agent import tuning
 from device_agent.session import CHANGED, unload
 from suit import numbers as n
 
 NEVER = 1 << 62
+_HEAD = 12  # octets of a frame before its body
 
 
 class UpdateService:
@@ -15,7 +19,7 @@ class UpdateService:
     """
 
     def __init__(self, updates, store, membership, session, requests, receiver, clock, random, tell):
-        """Register for requests and frames of updates at the agent."""
+        """Register for requests and frames of updates at the agent, and go on with what was collected."""
         self.updates = updates
         self.store = store
         self.membership = membership
@@ -25,13 +29,27 @@ class UpdateService:
         self.random = random
         self.tell = tell
         self.offer = b""  # id of the update that the PN GW has named last
-        self.refused = None  # (id, number, reason) of the last of its offers that was refused
+        self.by_air = False  # it said that this one is broadcast
+        self.refused = None  # (id, number, reason) of the last one of its offers that was refused
+        self.known = b""  # id of the last other one that was refused or dropped, and is not looked at again
+        self.limiter = None  # of manifests that are broadcast with bad signatures
         self.collecting = None  # the Collecting of the update that is collected
         self.report_at = self.step_at = NEVER
-        self._heard_at = -tuning.UPDATE_HINT_EVERY
+        self.retry = tuning.UPDATE_RETRY_MIN
+        self._heard_at = self._looked_at = -tuning.UPDATE_HINT_EVERY
         requests.resources[n.PATH] = self._asked
         receiver.kinds[cpns.FRAME_UPDATE] = self._hear
+        collection = updates.resume()
+        if collection:
+            from device_agent.update import manifest
+
+            manifest.resume(self, collection)
+            self._unload()
         self.hint()
+
+    @property
+    def due(self):
+        return min(self.report_at, self.step_at)
 
     def later(self, ms):
         """Return a moment at most `ms` from now, by chance, as other boards may have the same reason."""
@@ -41,29 +59,107 @@ class UpdateService:
         """Report soon: the session is new, or there is something to tell."""
         self.report_at = min(self.report_at, self.later(tuning.UPDATE_LEISURE))
 
-    @property
-    def due(self):
-        return min(self.report_at, self.step_at)
+    def miss(self):
+        """Pull soon what other boards have missed as well, perhaps."""
+        self.step_at = min(self.step_at, self.later(tuning.UPDATE_MISSED))
+
+    def new_gateway(self):
+        """Do nothing more for the PN GW before, and report to the new one."""
+        self.offer = b""
+        self.step_at = NEVER
+        self.hint()
 
     def act(self):
-        """Do what is due (flow)."""
-        from device_agent.update import reports
-
-        self.report_at = self.clock.now() + tuning.UPDATE_RETRY
+        """Do what is due (flow). Raises CpnsError, OSError."""
+        now = self.clock.now()
         try:
-            yield from reports.report(self)
+            if self.report_at <= self.step_at:
+                from device_agent.update import reports
+
+                self.report_at = now + self.retry
+                yield from reports.report(self)
+            else:
+                self.step_at = NEVER
+                yield from self._step(now)
+        except MemoryError:
+            raise TooMany("no room in the heap") from None
         finally:
-            unload("device_agent.update.reports")
-            unload("device_agent.update.key")
+            self._unload()
+
+    def end(self, update_id, state, number, reason):
+        """Report that nothing more is done about an update."""
+        if reason:
+            self.refused = update_id, number, reason
+        self.tell("update", {"state": state, "number": number, "reason": reason})
+        self.hint()
+
+    def _step(self, now):
+        try:
+            if self.collecting:
+                yield from self.collecting.step()
+                return
+            from device_agent.update import manifest
+
+            yield from manifest.pull(self)
+        except (CpnsError, OSError):
+            self.report_at = min(self.report_at, now + tuning.UPDATE_PULL_RETRY)
+            raise
 
     def _asked(self, options, octets):
-        # The PN GW asks for a report, the only thing that it asks for
+        if octets != b"\x81\x03":  # CBOR [ASK]
+            raise MalformedMessage("no request for a report")
         self.hint()
         return CHANGED, (), b""
         yield
 
     def _hear(self, datagram):
+        # Return a flow for a manifest, which is looked at; all else is done at once
+        refused = "no room"
+        try:
+            if self.collecting:
+                refused = self.collecting.hear(datagram)
+            elif self.report_at != NEVER and len(datagram) > _HEAD:
+                refused = self._strange(datagram[1], bytes(datagram[2 : 2 + n.ID]))
+                if not refused:
+                    return self._look(datagram)
+        except MemoryError:
+            pass
+        if refused:
+            self.receiver.refuse(refused)
+
+    def _strange(self, kind, update_id):
+        # Of an update that is not collected. Return None for a manifest that is to be looked at
         now = self.clock.now()
-        if self.report_at != NEVER and now - self._heard_at >= tuning.UPDATE_HINT_EVERY:
+        if update_id == self.offer:
+            if self.refused and self.refused[0] == update_id:
+                return "refused update"
+            if self.by_air and kind != n.ENVELOPE:
+                self.miss()
+        elif update_id == self.known:
+            return "refused update"
+        elif now - self._heard_at >= tuning.UPDATE_HINT_EVERY:
             self._heard_at = now
             self.hint()
+        limited = self.limiter and now < self.limiter.until
+        if kind == n.ENVELOPE and now - self._looked_at >= tuning.UPDATE_LOOK_EVERY and not limited:
+            self._looked_at = now
+            return None
+        return "unknown update"
+
+    def _look(self, datagram):
+        try:
+            from device_agent.update import manifest
+
+            yield from manifest.hear(self, datagram)
+        except MemoryError:
+            raise TooMany("no room in the heap") from None
+        finally:
+            self._unload()
+
+    def _unload(self):
+        for name in list(sys.modules):
+            room, _, module = name.rpartition(".")
+            if room not in ("suit", "device_agent.update") or module == "service":
+                continue
+            if not self.collecting or module in ("reports", "key", "manifest", "envelope", "class_id"):
+                unload(name)

@@ -1,7 +1,7 @@
 """Reports of a PNE about its updates: when it reports, what it says, and what an answer does to it."""
 
 from device_world import SIGNING, identity
-from update_world import AGENT, FIRMWARE, SlotRecord, updatable
+from update_world import AGENT, FIRMWARE, KEY, record, updatable
 from vmtest import req
 
 from cpns import cborlite
@@ -12,8 +12,6 @@ from suit import numbers as n
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
 
 DAY = 86400 * 1000
-PRIVATE = bytes(31) + b"\x0b"
-KEY = p256.run(p256.public_key(PRIVATE))
 IDLE = [[AGENT, FIRMWARE], b"", 4, 0, n.IDLE, 0, 0]
 
 
@@ -71,12 +69,12 @@ def test_a_report_without_answer_is_repeated_at_leisure():
     world.run_for(60000)
     world.gateway.deaf = False
     assert not offers.reports
-    world.run_for(2 * tuning.UPDATE_RETRY)
+    world.run_for(2 * tuning.UPDATE_RETRY_MIN)
     assert len(offers.reports) == 1
 
 
 def test_a_wrong_answer_changes_nothing():
-    world, _ = updatable(SlotRecord(4, 0, 2, 5, n.NO_REASON))
+    world, _ = updatable(record(trial=2, wanted=5))
     good = [b"", 0, b"", 0]
     for place, wrong in ((0, b"1234567"), (0, ""), (1, -1), (2, KEY[:63]), (3, -1), (3, b"")):
         answer = list(good)
@@ -94,18 +92,18 @@ def test_a_wrong_answer_changes_nothing():
 
 
 def test_an_answer_confirms_what_is_on_trial():
-    world, offers = updatable(SlotRecord(4, 0, 2, 5, n.NO_REASON))
+    world, offers = updatable(record(trial=2, wanted=5))
     world.gateway.deaf = True
     world.run_for(600000)
     assert world.updates.record.trial == 2
     world.gateway.deaf = False
-    world.run_for(2 * tuning.UPDATE_RETRY)
+    world.run_for(2 * tuning.UPDATE_RETRY_MIN)
     assert [told[2:] for _, told in offers.reports] == [[4, 0, n.TRIAL, 5, 0], [5, 0, n.IDLE, 0, 0]]
-    assert world.told("update") == [{"state": "confirmed", "number": 5}]
+    assert world.told("update") == [{"state": "confirmed", "number": 5, "reason": n.NO_REASON}]
 
 
 def test_it_says_why_it_fell_back():
-    world, offers = updatable(SlotRecord(4, 0, 0, 5, n.NOT_CONFIRMED))
+    world, offers = updatable(record(wanted=5, reason=n.NOT_CONFIRMED))
     world.run_for(tuning.UPDATE_LEISURE)
     assert offers.reports[0][1][2:] == [4, 0, n.FELL_BACK, 5, n.NOT_CONFIRMED]
 
