@@ -6,7 +6,8 @@
     await app.close()
 
 The state folder holds `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` (credentials, OSCORE contexts),
-`store/` (inventory, keys, tree masters) and `control.sock`. All of it is private to the user that the gateway runs as.
+`store/` (inventory, keys, tree masters), `updates/` (signed files for boards) and `control.sock`. All of it is private
+to the user that the gateway runs as.
 """
 
 import asyncio
@@ -43,6 +44,10 @@ from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged, StoreFailed
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
+from gateway_agent.updates.resource import PATH as UPDATE_PATH
+from gateway_agent.updates.resource import update_resource
+from gateway_agent.updates.service import FOLDER as UPDATES_FOLDER
+from gateway_agent.updates.service import BoardUpdates
 from gateway_agent.updates.update_key import UpdateKey
 from gateway_agent.uplinks.by_kind import link_of, open_uplink
 from gateway_agent.uplinks.uplink import OpenUplink
@@ -108,6 +113,7 @@ class GatewayApp:
         self.uplink: Uplink
         self.gateway: PnGateway
         self.sightings: Sightings
+        self.updates: BoardUpdates
         self._store: GatewayStore | None = None
         self._air: AllMedia | None = None
         self._announcement: Announcement | None = None
@@ -158,7 +164,10 @@ class GatewayApp:
             identity=self.identity,
             store=self.credentials,
             resources={
-                ROLE_PNE: {PATH: board_resource(self._handle_pne, GATEWAY_KIND)},
+                ROLE_PNE: {
+                    PATH: board_resource(self._handle_pne, GATEWAY_KIND),
+                    UPDATE_PATH: update_resource(self._handle_update),
+                },
                 ROLE_SERVER: {PATH: uplink_resource(self._handle_server)},
             },
             links=[*self._links(), *self._air.links, *filter(None, [upward])],
@@ -194,6 +203,21 @@ class GatewayApp:
             administration, self.endpoint, self.registrar, self.server_credential, self.tell, self.counters
         )
         self.sightings = Sightings(self.endpoint, self._store)
+        self.updates = BoardUpdates(
+            store=self._store,
+            folder=folder / UPDATES_FOLDER,
+            key=self.update_key,
+            air=self._air,
+            frame_keys=self.gateway.frame_keys,
+            unicast=PneSessions(self.endpoint, UPDATE_PATH),
+            boards=self.boards,
+            is_on_bluetooth=self._is_on_bluetooth,
+            clock=SystemClock(),
+            tell=self.tell,
+            counters=self.counters,
+        )
+        self.updates.open()
+        self.stream.follow(self.updates.follow)
 
     async def start(self, commands: Mapping[str, Command] | None = None) -> None:
         """Continue where the last run stopped, announce the gateway, and serve `commands` on the control socket."""
@@ -212,6 +236,7 @@ class GatewayApp:
         )
         self._watch.start()
         self.sightings.start()
+        self.updates.start()
         config = self.config
         if config.message_plane.discovery:
             self._announcement = Announcement(
@@ -407,7 +432,7 @@ class GatewayApp:
         for part in (self.health, self._control, self._announcement, self._watch):
             if part is not None:
                 await part.close()
-        for name in ("sightings", "gateway", "_air", "_uplink", "endpoint"):
+        for name in ("updates", "sightings", "gateway", "_air", "_uplink", "endpoint"):
             opened: Any = getattr(self, name, None)
             if opened is not None:
                 await opened.close()
@@ -421,6 +446,10 @@ class GatewayApp:
             return await self._pairing.answer(peer, message)
         self.registrar.heard(peer.entity_id)
         return await self.gateway.handle_pne(peer.entity_id, message)
+
+    async def _handle_update(self, peer: Peer, message: bytes) -> bytes:
+        self.registrar.heard(peer.entity_id)
+        return self.updates.handle(peer.entity_id, message)
 
     async def _handle_server(self, peer: Peer, message: bytes) -> Answer:
         if peer.entity_id != self.config.uplink.server_id:

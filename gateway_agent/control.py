@@ -27,7 +27,7 @@ from message_plane.errors import PlaneError
 _log = logging.getLogger(__name__)
 
 SOCKET_FILE = "control.sock"  # its name in the state folder
-REQUEST_MAX = 64 * 1024
+REQUEST_MAX = 4 * 1024 * 1024  # an update in base64 (`update.offer`)
 ANSWER_MAX = 64 * 1024 * 1024  # a group with 100,000 members and deliveries
 PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]

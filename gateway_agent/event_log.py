@@ -82,6 +82,13 @@ def _retired(event: events.Retired) -> str:
     return f"{event.pne_id} is retired ({event.cause}); exposed until a newer key: {_listed(event.exposed) or 'none'}"
 
 
+def _update_offered(event: events.UpdateOffered) -> str:
+    to = [_listed(event.boards)] if event.boards else []
+    to += [f"the boards of {_listed(event.groups)}"] if event.groups else []
+    way = " by broadcast" if event.by_broadcast else ""
+    return f"{event.kind} update {event.number} is offered{way} to {' and '.join(to) or 'all boards'}"
+
+
 def _listed(names: tuple[str, ...]) -> str:
     more = len(names) - _NAMED_MAX
     return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
@@ -117,6 +124,12 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.PairingEnded: lambda event: f"the pairing window for {event.pne_id} is closed: {event.outcome}",
     events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
     events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
+    events.UpdateOffered: _update_offered,
+    events.UpdateWithdrawn: lambda event: f"{event.kind} update {event.number} is withdrawn",
+    events.UpdateAired: lambda event: f"{event.kind} update {event.number} has been broadcast",
+    events.BoardUpdated: lambda event: f"{event.pne_id} runs {event.kind} update {event.number}",
+    events.BoardFellBack: lambda event: f"{event.pne_id} went back from update {event.number}: {event.reason}",
+    events.BoardRefused: lambda event: f"{event.pne_id} does not take update {event.number}: {event.reason}",
 }
 _CODES = {
     events.Retired: "KC1021",
@@ -124,5 +137,7 @@ _CODES = {
     events.KeysWithheld: "KC1023",
     events.KeyDelivered: "KC1024",  # if a member is without the key
     events.UplinkDown: "KC1025",
+    events.BoardFellBack: "KC1026",
+    events.BoardRefused: "KC1027",
 }
 _MANY = (events.BroadcastSent, events.KeyConfirmed, events.BoardUnreachable)

@@ -12,16 +12,18 @@ ANSWER_BY_GATT_S = 30.0
 
 
 class PneSessions:
-    """Implements `core.ports.Unicast` over the endpoint's sessions with PNEs."""
+    """Implements `core.ports.Unicast` over the endpoint's sessions with PNEs, for one of their resources."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, path: str = PATH) -> None:
+        """`path`: the resource that is requested from PNEs."""
         self._endpoint = endpoint
+        self._path = path
 
     async def request(self, pne_id: str, message: bytes) -> bytes | None:
-        """Send one CPNS message to a PNE and return its answer, None if it is empty. Raises NoAnswer."""
+        """Send one message to a PNE and return its answer, None if it is empty. Raises NoAnswer."""
         try:
             limit_s = self._limit_s(pne_id)
-            return await self._endpoint.request(pne_id, message, resource=PATH, timeout_s=limit_s) or None
+            return await self._endpoint.request(pne_id, message, resource=self._path, timeout_s=limit_s) or None
         except PlaneError as error:
             raise NoAnswer(str(error)) from None
 

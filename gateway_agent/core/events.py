@@ -218,6 +218,66 @@ class GmkRevoked:
     groups: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class UpdateOffered:
+    """A person offers an update to boards. `update_id`: in hexadecimal digits; `kind`: "agent" or "firmware".
+
+    `boards` and `groups`: PNE IDs, and SG IDs of the groups whose members it is for; all boards if both are empty.
+    """
+
+    update_id: str
+    kind: str
+    number: int
+    boards: tuple[str, ...]
+    groups: tuple[str, ...]
+    by_broadcast: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateWithdrawn:
+    """A person offers an update no more."""
+
+    update_id: str
+    kind: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAired:
+    """An update has been broadcast to its end. Boards that miss something ask for it now."""
+
+    update_id: str
+    kind: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoardUpdated:
+    """A board has confirmed an update: it reached this PN GW with it."""
+
+    pne_id: str
+    kind: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BoardFellBack:
+    """A board went back from the update `number` to what it ran before, for a `reason` in words."""
+
+    pne_id: str
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRefused:
+    """A board does not take the update `number`, for a `reason` in words."""
+
+    pne_id: str
+    number: int
+    reason: str
+
+
 Event = (
     Paired
     | Registered
@@ -244,6 +304,12 @@ Event = (
     | PairingEnded
     | GmkArrived
     | GmkRevoked
+    | UpdateOffered
+    | UpdateWithdrawn
+    | UpdateAired
+    | BoardUpdated
+    | BoardFellBack
+    | BoardRefused
 )
 
 Tell = Callable[[Event], None]

@@ -12,6 +12,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+from cpns.tuning import BROADCAST_OBJECT_MAX
 from gateway_agent.core.ports import Cost
 from gateway_agent.radios.airing import OnAllMedia
 from gateway_agent.radios.care import Care
@@ -23,6 +24,10 @@ DELETE_COPIES = 3
 DELETE_GAP_S = 1.0
 BEACON_GAP_S = 1.0
 """Least time between two beacons of one Service Group, however many members cannot be reached."""
+QUICK_S = 0.1
+"""A medium that is occupied longer by one datagram is no medium for updates, which have hundreds of them."""
+UPDATES_IN_GAP = 4
+"""Datagrams of an update in the time that a medium leaves between two copies of a key."""
 
 
 class AllMedia:
@@ -33,6 +38,7 @@ class AllMedia:
         counted = Counter[str]() if counters is None else counters
         self._cares = [Care(medium, self._medium_is_back, counted) for medium in media]
         self._airings: set[OnAllMedia] = set()
+        self._updates: set[OnAllMedia] = set()
         self._followers: list[Callable[[], None]] = []
         self._beacons_at: dict[str, float] = {}
 
@@ -91,6 +97,30 @@ class AllMedia:
         self._begin([make()], lambda repetition: 1, ended=partial(self._beacon_ended, sg_id, now + BEACON_GAP_S))
         return True
 
+    def pace_s(self, octets: int) -> float | None:
+        """Return the seconds from one datagram of an update, of so many octets, to the next.
+
+        None if no medium is up that sends it within QUICK_S.
+        """
+        gaps = []
+        for care in self._quick(octets):
+            with care.guarded():
+                gaps.append(max(care.medium.repetition.gap_s / UPDATES_IN_GAP, care.medium.airtime_s(octets)))
+        return max(gaps, default=None)
+
+    @property
+    def is_taken(self) -> bool:
+        """True while a key, a delete or a beacon is on the air on a medium that updates use."""
+        quick = self._quick()
+        return any(airing.is_on(care) for airing in self._airings for care in quick)
+
+    def once(self, datagram: bytes, ended: Callable[[], None]) -> OnAllMedia:
+        """Begin to send a datagram of an update once, on each medium that is quick enough for it.
+
+        `ended` is called when these are done, unless it is stopped.
+        """
+        return self._begin([datagram], lambda repetition: 1, ended=ended, only=self._quick(len(datagram)))
+
     def follow(self, medium_is_back: Callable[[], None]) -> None:
         """Call `medium_is_back` whenever a medium that could not send may be able to again."""
         self._followers.append(medium_is_back)
@@ -113,7 +143,7 @@ class AllMedia:
 
     async def close(self) -> None:
         """Stop all airings and close all media."""
-        for airing in list(self._airings):
+        for airing in [*self._airings, *self._updates]:
             airing.stop()
         for care in self._cares:
             await care.close()
@@ -127,16 +157,29 @@ class AllMedia:
         copies: Callable[[Repetition], int],
         gap_s: float = 0.0,
         ended: Callable[[], None] = lambda: None,
+        only: Sequence[Care] | None = None,
     ) -> OnAllMedia:
+        """Begin an airing; one on these media `only` is of an update, which no other medium joins."""
+        under_way = self._airings if only is None else self._updates
+
         def forget(airing: OnAllMedia, was_stopped: bool) -> None:
-            self._airings.discard(airing)
+            under_way.discard(airing)
             if not was_stopped:
                 ended()
 
         airing = OnAllMedia(datagrams, copies, gap_s, forget)
-        self._airings.add(airing)
-        airing.begin(care for care in self._cares if care.is_up)
+        under_way.add(airing)
+        airing.begin(care for care in (self._cares if only is None else only) if care.is_up)
         return airing
+
+    def _quick(self, octets: int = BROADCAST_OBJECT_MAX) -> list[Care]:
+        """Return the media that are up and send a datagram of so many octets within QUICK_S."""
+        quick = []
+        for care in filter(lambda each: each.is_up, self._cares):
+            with care.guarded():
+                if care.medium.airtime_s(octets) <= QUICK_S:
+                    quick.append(care)
+        return quick
 
     def _medium_is_back(self, care: Care) -> None:
         for airing in list(self._airings):

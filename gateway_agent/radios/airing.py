@@ -43,6 +43,10 @@ class OnAllMedia:
         """True when at least one datagram was sent on at least one medium."""
         return bool(self.networks)
 
+    def is_on(self, care: Care) -> bool:
+        """Return True while this medium sends, or waits for the time of the next copy."""
+        return care in self._tasks
+
     def begin(self, media: Iterable[Care]) -> None:
         """Begin to send on these media. If there is none the airing ends, after this method has returned."""
         for care in media:

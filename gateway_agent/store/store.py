@@ -12,6 +12,7 @@ from gateway_agent.store.inventory import Inventory
 from gateway_agent.store.personal_network import PersonalNetworkTable
 from gateway_agent.store.slot_table import SlotTable
 from gateway_agent.store.tree_masters import TreeMasters, fingerprint
+from gateway_agent.store.update_table import UpdateTable
 from private_store.folder_lock import FolderLock
 
 DATABASE_FILE = "gateway.db"
@@ -19,7 +20,8 @@ _RESTORE = "Run `keycast gateway restore`: it starts a new generation and waits 
 
 
 class GatewayStore:
-    """The open store of one PN GW. Its tables are `pn`, `inventory`, `group_keys`, `slots` and `deliveries`."""
+    """The open store of one PN GW. Its tables are `pn`, `inventory`, `group_keys`, `slots`, `deliveries`
+    and `updates`."""
 
     def __init__(self, folder: Path, *, restoring: bool = False) -> None:
         """Open the store in `folder`. Missing folders and files are created with modes 0700 and 0600.
@@ -45,6 +47,7 @@ class GatewayStore:
             self.group_keys = GroupKeyTable(self.database)
             self.slots = SlotTable(self.database)
             self.deliveries = DeliveryTable(self.database)
+            self.updates = UpdateTable(self.database)
             if not restoring:
                 self._match_tree_masters()
         except BaseException:
@@ -76,9 +79,11 @@ class GatewayStore:
     def image(self) -> bytes:
         """Return the octets of a database file for a backup, without keys, covers, slots and deliveries (SEC-02).
 
-        A gateway that opens it without a restore sends nothing and says why.
+        Nor are offers of updates in it, whose files are elsewhere. A gateway that opens it without a restore sends
+        nothing and says why.
         """
-        gone = ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation", "leftover_tree_master")
+        keys = ("recipient", "delivery", "gkek", "group_key", "slot", "block", "generation", "leftover_tree_master")
+        gone = (*keys, "update_offer", "update_target")
         return self.database.image(
             *(f"DELETE FROM {table}" for table in gone),
             "UPDATE service_group SET waiting = 1",

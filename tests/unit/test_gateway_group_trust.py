@@ -251,6 +251,8 @@ async def test_a_group_of_a_gateway_from_before_trust_keeps_its_way(tmp_path):
         for table, columns in later.items():
             for column in columns:
                 old.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in ("update_offer", "update_target", "update_report"):
+            old.execute(f"DROP TABLE {table}")
         old.execute("PRAGMA user_version = 6")
     world.open()
     await world.start()

@@ -121,6 +121,8 @@ async def test_times_of_a_delivery_are_stored_and_a_store_of_before_has_none(tmp
         for column in ("arrived_at", "began_at", "ended_at"):
             old.execute(f"ALTER TABLE delivery DROP COLUMN {column}")
         old.execute("ALTER TABLE pne DROP COLUMN heard_link")
+        for table in ("update_offer", "update_target", "update_report"):
+            old.execute(f"DROP TABLE {table}")
         old.execute("PRAGMA user_version = 8")
     world.open()
     await world.start()

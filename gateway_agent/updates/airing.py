@@ -1,0 +1,139 @@
+"""Broadcasts updates, one after another, paced so that a Group Key finds the air free."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from gateway_agent.core import events
+from gateway_agent.core.ports import Broadcast
+from gateway_agent.repeating import Repeating
+from gateway_agent.store.errors import StoreFailed
+from gateway_agent.updates.catalogue import Catalogue
+from gateway_agent.updates.offers import UpdateOffer
+from gateway_agent.updates.ports import QuickAir
+from gateway_agent.updates.schedule import AiringOrder
+from suit import frames
+from suit import numbers as n
+
+_log = logging.getLogger(__name__)
+
+DATAGRAM = frames.HEAD + n.BLOCK
+"""Octets of a frame, the longest datagrams of an airing but for manifests."""
+LOOK_EVERY_S = 1.0
+"""Pause between two looks for something to air, and for a medium that has come back."""
+SAVE_EVERY = 64
+"""Datagrams between two commits of the position. After a restart so many are sent twice at most."""
+
+FrameKeys = Callable[[], list[tuple[int, bytes]]]
+"""A function that returns (generation, key of its adverts) of each generation that boards may hold."""
+
+
+class UpdateAiring:
+    """Airs what the catalogue offers by broadcast, from `start` to `close`, each at its position."""
+
+    def __init__(self, catalogue: Catalogue, air: QuickAir, frame_keys: FrameKeys, tell: events.Tell) -> None:
+        self._catalogue = catalogue
+        self._air = air
+        self._frame_keys = frame_keys
+        self._tell = tell
+        self._schedules: dict[bytes, AiringOrder] = {}
+        self._under_way: tuple[bytes, Broadcast, asyncio.Event] | None = None
+        self._turns = Repeating("airing of updates", LOOK_EVERY_S, self._turn, at_once=True)
+        self.start = self._turns.start
+
+    def progress(self, offer: UpdateOffer) -> tuple[int, int]:
+        """Return how many datagrams of the airing of an offer are sent, of how many; 0 of 0 without an airing."""
+        if not offer.by_broadcast:
+            return 0, 0
+        return offer.position, len(self._schedule(offer.update_id))
+
+    def left_s(self, update_id: bytes) -> float:
+        """Return in how many seconds the airing of an update ends; 0.0 if it has ended, or no medium is up for it."""
+        pace_s = self._air.pace_s(DATAGRAM)
+        left = 0
+        for offer in self._catalogue.offers:  # in the order in which they are aired
+            position, length = self.progress(offer)
+            left += length - position
+            if offer.update_id == update_id:
+                return left * pace_s if pace_s is not None and position < length else 0.0
+        return 0.0
+
+    def stop(self, update_id: bytes) -> None:
+        """Stop the airing of an update that is not offered any more: nothing of it is sent after this call."""
+        self._schedules.pop(update_id, None)
+        if self._under_way is not None and self._under_way[0] == update_id:
+            _, sending, ended = self._under_way
+            sending.stop()
+            ended.set()
+
+    async def close(self) -> None:
+        """Stop the airing; it goes on at the next start."""
+        await self._turns.close()
+        for offer in self._catalogue.offers:
+            if 0 < offer.position < self.progress(offer)[1]:
+                self._moved(offer.update_id, offer.position, save=True)
+
+    async def _turn(self) -> None:
+        """Air all that is to be aired, until that is done or no medium sends."""
+        clock = asyncio.get_running_loop().time
+        while (offer := self._next()) is not None and (pace_s := self._air.pace_s(DATAGRAM)) is not None:
+            began = clock()
+            if not self._air.is_taken and not await self._send_next(offer):
+                return
+            await asyncio.sleep(began + pace_s - clock())
+
+    def _next(self) -> UpdateOffer | None:
+        for offer in self._catalogue.offers:
+            position, length = self.progress(offer)
+            if position < length:
+                return offer
+        return None
+
+    async def _send_next(self, offer: UpdateOffer) -> bool:
+        """Send what is at the position of an offer; return whether any medium has sent it."""
+        schedule = self._schedule(offer.update_id)
+        kind, index = schedule.at(offer.position)
+        for datagram in self._datagrams(offer.update_id, kind, index):
+            if not await self._send(offer.update_id, datagram):
+                return self._catalogue.offer(offer.update_id) is None
+        if self._catalogue.offer(offer.update_id) == offer:  # neither withdrawn nor begun anew meanwhile
+            position = offer.position + 1
+            has_ended = position == len(schedule)
+            self._moved(offer.update_id, position, save=has_ended or position % SAVE_EVERY == 0)
+            if has_ended:
+                self._tell(events.UpdateAired(offer.update_id.hex(), offer.kind, offer.number))
+        return True
+
+    def _datagrams(self, update_id: bytes, kind: int, index: int) -> list[bytes]:
+        update = self._catalogue.update(update_id)
+        if kind == n.ENVELOPE:
+            bodies = [
+                frames.manifest_body(key, generation, update_id, update.envelope)
+                for generation, key in self._frame_keys()
+            ]
+        else:
+            bodies = [update.piece(kind, index)]
+        return [frames.build(kind, update_id, index, body) for body in bodies]
+
+    async def _send(self, update_id: bytes, datagram: bytes) -> bool:
+        ended = asyncio.Event()
+        sending = self._air.once(datagram, ended.set)
+        self._under_way = update_id, sending, ended
+        try:
+            await ended.wait()
+        finally:
+            self._under_way = None
+            sending.stop()
+        return sending.has_gone_out
+
+    def _schedule(self, update_id: bytes) -> AiringOrder:
+        if update_id not in self._schedules:
+            update = self._catalogue.update(update_id)
+            self._schedules[update_id] = AiringOrder(update.coded.code, len(update.pages))
+        return self._schedules[update_id]
+
+    def _moved(self, update_id: bytes, position: int, *, save: bool) -> None:
+        try:
+            self._catalogue.moved(update_id, position, save=save)
+        except StoreFailed as problem:  # after a restart it goes on at the last position that is stored
+            _log.debug("the position of an airing is not written down: %s", problem)

@@ -1,0 +1,120 @@
+"""What a board and its PN GW say to each other about updates, as octets and in words (docs/protocol.md section 16)."""
+
+from dataclasses import dataclass
+
+from cpns.cborlite import decode, encode
+from cpns.errors import MalformedMessage
+from suit import numbers as n
+
+CLASS_ID = 16  # octets
+CLASSES_MAX = 8
+_KEY_IDS = (0, n.ID)  # octets
+_NUMBER_MAX = 2**63 - 1  # SQLite's
+
+REASONS = {
+    n.NOT_CONFIRMED: "it did not reach its gateway with it",
+    n.NOT_WHOLE: "the image in its flash was not the signed one",
+    n.BOOT_LOADER: "its boot loader went back to the firmware before",
+    n.OTHER_KEY: "it knows another update key",
+    n.NO_KEY: "it has no update key",
+    n.OTHER_CLASS: "it is for other boards or another firmware",
+    n.OLD_NUMBER: "it has this number or a higher one already",
+    n.TRIED_BEFORE: "it went back from this number before: sign a new one",
+    n.NOT_UNDERSTOOD: "its agent does not read such a manifest",
+    n.NO_ROOM: "its flash has no room left for it",
+    n.FLASH_FAILED: "its flash cannot be written",
+}
+"""Why a board went back or refused, in words that complete "because ..."."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateReport:
+    """What a board has said last. `class_ids`: what it accepts; `key_id`: of its update key, b"" without one.
+
+    `agent_number` and `firmware_number`: the highest numbers that it has confirmed, 0 for none; `state`: one of
+    `suit.numbers.IDLE` and so on; `wanted`: the number that it works on or has tried last; `detail`: pieces that it
+    misses while it collects, or the reason why it went back or refused.
+    """
+
+    class_ids: tuple[bytes, ...]
+    key_id: bytes
+    agent_number: int
+    firmware_number: int
+    state: int
+    wanted: int
+    detail: int
+
+    def number(self, kind: str) -> int:
+        """Return the number that the board has confirmed of a kind, "agent" or "firmware"."""
+        return self.firmware_number if kind == "firmware" else self.agent_number
+
+
+def request(octets: bytes) -> UpdateReport | tuple[bytes, int, int]:
+    """Return the UpdateReport or, of a PIECE, (update ID, what, index) in a request. Raises MalformedMessage."""
+    match decode(octets):
+        case [n.REPORT, classes, key_id, *numbers] if len(numbers) == 5:
+            return UpdateReport(_class_ids(classes), _octets(key_id, *_KEY_IDS), *map(_number, numbers))
+        case [n.PIECE, update_id, what, index]:
+            return _octets(update_id, n.ID), _number(what), _number(index)
+    raise MalformedMessage("no request about an update")
+
+
+def answer(update_id: bytes, number: int, key: bytes, by_air_s: int) -> bytes:
+    """Return the answer to a report: the update that the board is offered, b"" and 0 for none.
+
+    `key`: the update key, x || y, for a board without one, else b""; `by_air_s`: seconds to wait before it pulls.
+    """
+    return bytes(encode([update_id, number, key, by_air_s]))
+
+
+def piece(octets: bytes) -> bytes:
+    """Return the answer to a PIECE."""
+    return bytes(encode(octets))
+
+
+def ask() -> bytes:
+    """Return the request for a report."""
+    return bytes(encode([n.ASK]))
+
+
+def in_words(report: UpdateReport | None, is_offered: bool) -> str:
+    """Return what a board does about updates; `is_offered`: there is one for it. None: it has not said anything."""
+    if report is None:
+        return "has not reported"
+    match report.state:
+        case n.COLLECTING:
+            return f"collects {report.wanted}"
+        case n.WAITING:
+            return f"has {report.wanted} and is about to restart"
+        case n.TRIAL:
+            return f"runs {report.wanted} on trial"
+        case n.FELL_BACK:
+            return f"went back from {report.wanted}"
+        case n.REFUSED:
+            return f"refused {report.wanted}"
+    return "is offered one" if is_offered else "wants none"
+
+
+def reason_in_words(report: UpdateReport | None) -> str:
+    """Return why a board went back or refused, "" if it did not."""
+    if report is None or report.state not in (n.FELL_BACK, n.REFUSED):
+        return ""
+    return REASONS.get(report.detail, f"reason {report.detail}, which this release does not know")
+
+
+def _class_ids(value: object) -> tuple[bytes, ...]:
+    if not isinstance(value, list) or len(value) > CLASSES_MAX:
+        raise MalformedMessage("no list of class IDs")
+    return tuple(_octets(each, CLASS_ID) for each in value)
+
+
+def _octets(value: object, *lengths: int) -> bytes:
+    if not isinstance(value, bytes) or len(value) not in lengths:
+        raise MalformedMessage("octets of a wrong length")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _NUMBER_MAX:
+        raise MalformedMessage("no number")
+    return value

@@ -1,0 +1,442 @@
+"""What boards are answered, and how much one of them and all together may ask for."""
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cpns.cborlite import decode, encode
+from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany, Unknown
+from gateway_agent.core import events
+from gateway_agent.core.ports import NoAnswer
+from gateway_agent.radios.air import AllMedia
+from gateway_agent.store.errors import StoreFailed
+from gateway_agent.store.store import GatewayStore
+from gateway_agent.store.tree_masters import fingerprint
+from gateway_agent.updates import board_reports, limits
+from gateway_agent.updates.service import BoardUpdates
+from gateway_agent.updates.update_key import UpdateKey
+from suit import numbers as n
+from tests.unit.gateway_world import Clock
+from tests.unit.scripted_medium import ScriptedHome, ScriptedMedium
+from tests.unit.update_world import AGENT_ID, FIRMWARE_ID, KEY, Board, id_of, image, signed
+
+FRAME_KEY = bytes(range(16))
+IMAGE = image(9000)
+FIVE = signed(5, IMAGE)
+
+
+class World:
+    """A gateway's updates with boards lamp, door and desk, of which lamp and door are members of a group."""
+
+    def __init__(self, folder: Path, key: UpdateKey | None = KEY.public) -> None:
+        self.folder = folder
+        self.key = key
+        self.told: list[events.Event] = []
+        self.asked: list[str] = []
+        self.silent: set[str] = set()
+        self.on_bluetooth: set[str] = set()
+        self.medium = ScriptedMedium(name="wifi", airtime=0.009, gap=0.31)
+        self.counters: Counter[str] = Counter()
+        self.open()
+
+    def open(self) -> None:
+        self.store = GatewayStore(self.folder / "store")
+        if self.store.pn.get() is None:
+            self.store.tree_masters.create(1, bytes(32))
+            with self.store.transaction():
+                self.store.pn.create("home", "gw", 1)
+                self.store.slots.add_generation(1, 10, 1, fingerprint(bytes(32)), 0)
+                for name in ("lamp", "door", "desk"):
+                    self.store.pn.register(name, 1)
+                self.store.inventory.ensure_group("home/lights")
+                for name in ("lamp", "door"):
+                    self.store.inventory.add_member("home/lights", name, 0, 1)
+        self.air = AllMedia([self.medium])
+        self.air.open(lambda frame: None, ScriptedHome())
+        self.updates = BoardUpdates(
+            store=self.store,
+            folder=self.folder / "updates",
+            key=self.key,
+            air=self.air,
+            frame_keys=lambda generation: [FRAME_KEY],
+            unicast=self,
+            boards=self.store.pn.pnes,
+            is_on_bluetooth=self.on_bluetooth.__contains__,
+            clock=Clock(),
+            tell=self.tell,
+            counters=self.counters,
+        )
+        self.updates.open()
+        self.updates.start()
+
+    def tell(self, event: events.Event) -> None:
+        self.told.append(event)
+        self.updates.follow(event)
+
+    async def close(self) -> None:
+        await self.updates.close()
+        await self.air.close()
+        self.store.close()
+
+    def board(self, name: str, **how: Any) -> Board:
+        async def ask(octets: bytes) -> bytes:
+            return self.updates.handle(name, octets)
+
+        return Board(ask, **how)
+
+    async def offer(self, file: bytes = FIVE, *boards: str, group: str = "", broadcast: bool = False) -> bytes:
+        text = base64.b64encode(file).decode()
+        await self.updates.offer(text, boards, [group] if group else [], broadcast=broadcast)
+        return id_of(file)
+
+    # as the sessions with boards
+
+    async def request(self, pne_id: str, message: bytes) -> bytes | None:
+        assert decode(message) == [n.ASK]
+        self.asked.append(pne_id)
+        if pne_id in self.silent:
+            await asyncio.sleep(10)
+            raise NoAnswer("no answer")
+        return None
+
+    def has_session(self, pne_id: str) -> bool:
+        return pne_id != "desk"
+
+    def drop(self, pne_id: str) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    made = World(tmp_path)
+    yield made
+    await made.close()
+
+
+async def test_a_board_pulls_what_it_is_offered_and_has_it(world: World) -> None:
+    lamp = world.board("lamp")
+    assert await lamp.report() == b""
+    update_id = await world.offer()
+    assert await lamp.report() == update_id and lamp.wait_s == 0
+    assert await lamp.finish() == IMAGE
+    assert await lamp.report() == b""
+    assert events.BoardUpdated("lamp", "agent", 5) in world.told
+    assert lamp.pulled == 1 + 1 + 9
+    assert world.counters["update_pieces"] == 11 and world.counters["update_reports"] == 3
+
+
+async def test_boards_with_a_session_are_asked_when_there_is_an_offer_and_when_it_is_withdrawn(world: World) -> None:
+    await world.offer()
+    await asyncio.sleep(1)
+    assert sorted(world.asked) == ["door", "lamp"]
+    world.asked.clear()
+    await world.updates.withdraw()
+    await asyncio.sleep(1)
+    assert sorted(world.asked) == ["door", "lamp"]
+
+
+async def test_a_board_of_another_class_is_not_asked(world: World) -> None:
+    await world.board("lamp", classes=(FIRMWARE_ID,)).report()
+    await world.offer()
+    await asyncio.sleep(1)
+    assert world.asked == ["door"]
+
+
+async def test_a_silent_board_holds_up_no_other_one(world: World) -> None:
+    with world.store.transaction():
+        for at in range(20):
+            world.store.pn.register(f"silent{at:02}", 1)
+    world.silent = {f"silent{at:02}" for at in range(3)}
+    await world.offer()
+    await asyncio.sleep(2)
+    assert len(world.asked) == 22
+
+
+async def test_a_board_without_a_key_is_given_it(world: World) -> None:
+    lamp, door = world.board("lamp", key=b""), world.board("door", key=b"k" * 64)
+    await lamp.report()
+    await door.report()
+    assert lamp.key == KEY.public.octets and door.key == b"k" * 64
+
+
+async def test_groups_and_boards_are_offered_what_is_for_them(world: World) -> None:
+    update_id = await world.offer(FIVE, group="home/lights")
+    lamp, desk = world.board("lamp"), world.board("desk")
+    assert (await lamp.report(), await desk.report()) == (update_id, b"")
+    desk.offered = update_id
+    with pytest.raises(NotAllowed, match="not for this board"):
+        await desk.piece(n.ENVELOPE, 0)
+    await world.offer(FIVE, "desk")
+    assert await desk.report() == update_id
+    with world.store.transaction():
+        world.store.inventory.remove_member("home/lights", "lamp")
+    assert await lamp.report() == b""
+
+
+async def test_what_is_withdrawn_is_answered_to_nobody(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    await lamp.piece(n.ENVELOPE, 0)
+    await world.updates.withdraw("5")
+    with pytest.raises(Unknown, match="not offered"):
+        await lamp.piece(n.PAGE, 0)
+    assert await lamp.report() == b""
+    with pytest.raises(Unknown, match="no update is offered"):
+        await world.updates.withdraw()
+
+
+async def test_withdraw_says_which_updates_there_are(world: World) -> None:
+    await world.offer()
+    await world.offer(signed(5, IMAGE, kind="firmware"))
+    for name in (None, "5"):
+        with pytest.raises(NotAllowed, match=id_of(FIVE).hex()):
+            await world.updates.withdraw(name)
+    with pytest.raises(Unknown, match="no update 6 is offered; those are: 5"):
+        await world.updates.withdraw("6")
+    await world.updates.withdraw(id_of(FIVE).hex())
+    assert (await world.updates.withdraw("5")).kind == "firmware"
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"\x83",
+        b"\xff" * 300,
+        encode([n.ASK]),
+        encode([n.PIECE, id_of(FIVE), n.FRAME, 14]),
+        encode([n.PIECE, id_of(FIVE), n.PAGE, 1]),
+        encode([n.PIECE, id_of(FIVE), 3, 0]),
+        encode([n.PIECE, id_of(FIVE), n.ENVELOPE, 2**40]),
+    ],
+)
+async def test_no_other_octets_are_answered(world: World, octets: bytes) -> None:
+    await world.offer()
+    with pytest.raises(MalformedMessage):
+        world.updates.handle("lamp", octets)
+    assert world.counters["updates_refused"] == 1
+
+
+async def test_a_frame_of_an_older_image_is_not_answered(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    newer = await world.offer(signed(6, image(4000)))
+    with pytest.raises(Unknown):
+        await lamp.piece(n.FRAME, 0)
+    assert await lamp.report() == newer
+
+
+async def test_a_board_that_is_retired_is_forgotten_in_the_middle(world: World) -> None:
+    update_id = await world.offer(FIVE, "lamp")
+    lamp = world.board("lamp")
+    await lamp.report()
+    await lamp.piece(n.ENVELOPE, 0)
+    with world.store.transaction():
+        world.store.pn.set_retired("lamp")
+    world.tell(events.Retired("lamp", "lost", ()))
+    await asyncio.sleep(0.1)
+    with pytest.raises(NotAllowed, match="not of this PN"):
+        await lamp.piece(n.PAGE, 0)
+    assert world.updates.status()["offers"] == []
+    assert world.store.updates.reports() == []
+    with world.store.transaction():
+        world.store.pn.register("lamp", 1)  # another board of this name
+    with pytest.raises(Unknown):
+        await lamp.piece(n.PAGE, 0)
+    assert world.updates.of_board("lamp").state == "has not reported"
+    assert update_id.hex() not in {path.stem for path in (world.folder / "updates").iterdir()}
+
+
+async def test_that_a_board_fell_back_or_refused_is_told_once(world: World) -> None:
+    update_id = await world.offer()
+    lamp, door = world.board("lamp"), world.board("door")
+    for board, state, detail in ((lamp, n.FELL_BACK, n.NOT_CONFIRMED), (door, n.REFUSED, n.NO_ROOM)):
+        await board.report()
+        board.state, board.detail = state, detail
+        assert [await board.report(), await board.report()] == [b"" if board is lamp else update_id] * 2
+    gone_wrong = [each for each in world.told if isinstance(each, events.BoardFellBack | events.BoardRefused)]
+    assert gone_wrong == [
+        events.BoardFellBack("lamp", 5, "it did not reach its gateway with it"),
+        events.BoardRefused("door", 5, "its flash has no room left for it"),
+    ]
+    assert world.updates.of_board("lamp").state == "went back from 5"
+    assert world.updates.of_board("door").reason == "its flash has no room left for it"
+
+
+async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_missed(world: World) -> None:
+    lamp, door = world.board("lamp"), world.board("door")
+    update_id = await world.offer(broadcast=True)
+    world.on_bluetooth.add("door")
+    assert [await lamp.report(), await door.report()] == [update_id, update_id]
+    length = 3 * 2 + 13  # manifest and page, frames
+    assert lamp.wait_s == pytest.approx(length * 0.31 / 4 + 2, abs=1.1) and door.wait_s == 0
+
+    def heard(datagram: bytes) -> None:
+        if len(world.medium.left) % 5:
+            lamp.hear(datagram, {1: FRAME_KEY})
+
+    world.medium.on_air = heard
+    await asyncio.sleep(lamp.wait_s)
+    await lamp.report()
+    assert lamp.wait_s == 0 and len(lamp.frames) >= 8
+    assert await lamp.finish() == IMAGE and lamp.pulled <= 2
+    assert await door.finish() == IMAGE
+
+
+async def test_a_broadcast_is_for_all_and_needs_a_network(world: World) -> None:
+    with pytest.raises(NotAllowed, match="a broadcast reaches all boards"):
+        await world.offer(FIVE, "lamp", broadcast=True)
+    world.medium.up = False
+    with pytest.raises(NotAllowed, match="no network for broadcasts is up"):
+        await world.offer(broadcast=True)
+    assert world.updates.status()["offers"] == []
+
+
+async def test_no_board_asks_for_more_than_some_pieces_a_second(world: World) -> None:
+    await world.offer(signed(5, image(100 * 1024)))
+    lamp, door = world.board("lamp"), world.board("door")
+    await lamp.report()
+    await door.report()
+    for index in range(limits.PIECES[1]):
+        await lamp.piece(n.FRAME, index)
+    with pytest.raises(TooMany, match="wait"):
+        await lamp.piece(n.FRAME, 0)
+    await door.piece(n.FRAME, 0)  # another board is answered
+    await asyncio.sleep(1)
+    for index in range(int(limits.PIECES[0])):
+        await lamp.piece(n.FRAME, index)
+    with pytest.raises(TooMany):
+        await lamp.piece(n.FRAME, 0)
+    assert world.counters["updates_too_many"] == 2
+
+
+async def test_no_board_asks_for_an_update_again_and_again(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    answered = 0
+    with pytest.raises(TooMany):
+        for _ in range(10 * (1 + 1 + 14)):
+            await asyncio.sleep(1)
+            await lamp.piece(n.FRAME, 0)
+            answered += 1
+    assert answered == limits.PIECES_TIMES * (1 + 1 + 14)
+
+
+async def test_all_boards_together_ask_for_some_pieces_a_second(world: World) -> None:
+    await world.offer()
+    names = [f"board{at}" for at in range(100)]
+    with world.store.transaction():
+        for name in names:
+            world.store.pn.register(name, 1)
+    answered = 0
+    for name in names:
+        board = world.board(name)
+        await board.report()
+        for index in range(9):
+            try:
+                await board.piece(n.FRAME, index)
+                answered += 1
+            except TooMany:
+                break
+    assert answered == limits.PIECES_OF_ALL[1]
+
+
+async def test_reports_of_one_board_have_a_limit(world: World) -> None:
+    lamp = world.board("lamp")
+    for _ in range(limits.REPORTS[1]):
+        await lamp.report()
+    with pytest.raises(TooMany):
+        await lamp.report()
+    await asyncio.sleep(6)
+    await lamp.report()
+
+
+def test_boards_that_pull_take_turns() -> None:
+    turns = limits.PullTurns()
+    waits = [turns.wait_s(f"board{at}", b"id", 110, 1000.0) for at in range(100)]
+    assert waits[0] == 0 and waits[-1] == round(99 * 1.1)
+    assert [turns.wait_s(f"board{at}", b"id", 110, 1000.0) for at in range(100)] == waits
+    assert turns.wait_s("board99", b"id", 110, 1000.0 + 109) == 0
+    assert turns.wait_s("last", b"id", 10**9, 1000.0) and turns.wait_s("never", b"id", 1, 1000.0) == limits.TURN_MAX_S
+
+
+async def test_what_boards_have_said_outlives_the_process(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    lamp.state, lamp.detail = n.COLLECTING, 7
+    await lamp.report()
+    before = world.updates.of_board("lamp")
+    assert (before.state, before.missing, before.offered) == ("collects 5", 7, 5)
+    await world.close()
+    world.open()
+    assert world.updates.of_board("lamp") == before
+    assert await lamp.finish() == IMAGE  # the pieces go on without a report
+
+
+async def test_a_thousand_reports_cost_a_few_commits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = [world.board("lamp") for _ in range(3)] + [world.board(f"board{at}") for at in range(1000)]
+    await asyncio.sleep(1)
+    before = world.store.database.commits
+    for board in boards:
+        await board.report()
+    await asyncio.sleep(board_reports.SAVE_EVERY_S + 1)
+    assert world.store.database.commits == before + 1
+    await boards[5].report()  # says nothing new
+    await asyncio.sleep(board_reports.SAVE_EVERY_S + 1)
+    assert world.store.database.commits == before + 1
+
+
+async def test_a_full_disk_stops_no_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.offer()
+
+    def full(*_: object) -> None:
+        raise StoreFailed("The disk is full.", "Make room.")
+
+    monkeypatch.setattr(world.store.updates, "put_reports", full)
+    lamp = world.board("lamp")
+    await lamp.report()
+    await asyncio.sleep(board_reports.SAVE_EVERY_S + 1)
+    assert await lamp.finish() == IMAGE
+    monkeypatch.undo()
+    await asyncio.sleep(board_reports.SAVE_EVERY_S + 1)
+    assert [each.pne_id for each in world.store.updates.reports()] == ["lamp"]
+
+
+async def test_status_counts_who_has_it(world: World) -> None:
+    await world.offer()
+    for name, state in (("lamp", n.IDLE), ("door", n.WAITING)):
+        board = world.board(name)
+        await board.report()
+        board.state = state
+        if name == "lamp":
+            await board.finish()
+        await board.report()
+    seen = world.updates.status()
+    (offer,) = seen["offers"]
+    assert (offer.number, offer.meant, offer.has_it, offer.sent, offer.of) == (5, 3, 1, 0, 0)  # type: ignore[union-attr]
+    assert {each.pne_id: each.state for each in seen["boards"]} == {  # type: ignore[union-attr]
+        "desk": "has not reported",
+        "door": "has 5 and is about to restart",
+        "lamp": "wants none",
+    }
+
+
+@pytest.mark.parametrize("file", ["", "?", "AAAA", base64.b64encode(FIVE[:-1]).decode()])
+async def test_a_file_that_is_none_is_refused_and_nobody_is_asked(world: World, file: str) -> None:
+    with pytest.raises(CpnsError):
+        await world.updates.offer(file)
+    await asyncio.sleep(1)
+    assert world.asked == [] and world.told == []
+
+
+def test_a_class_is_told_by_its_id() -> None:
+    assert AGENT_ID != FIRMWARE_ID and len(AGENT_ID) == 16

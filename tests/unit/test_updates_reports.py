@@ -1,0 +1,80 @@
+"""What boards say about updates: octets that are anything else are refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cpns.cborlite import decode, encode
+from cpns.errors import MalformedMessage
+from gateway_agent.updates import reports
+from gateway_agent.updates.reports import UpdateReport
+from suit import numbers as n
+
+CLASS, KEY, UPDATE = b"c" * 16, b"k" * 8, b"u" * 8
+REPORT = [n.REPORT, [CLASS], KEY, 4, 1, n.COLLECTING, 5, 12]
+
+
+def test_a_report_and_a_piece_are_read() -> None:
+    assert reports.request(encode(REPORT)) == UpdateReport((CLASS,), KEY, 4, 1, n.COLLECTING, 5, 12)
+    assert reports.request(encode([n.PIECE, UPDATE, n.FRAME, 300])) == (UPDATE, n.FRAME, 300)
+
+
+def test_a_board_without_a_key_gets_one() -> None:
+    found = reports.request(encode([*REPORT[:2], b"", *REPORT[3:]]))
+    assert isinstance(found, UpdateReport) and found.key_id == b""
+    assert decode(reports.answer(UPDATE, 5, b"x" * 64, 30)) == [UPDATE, 5, b"x" * 64, 30]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        [],
+        {n.REPORT: 1},
+        [n.ASK],
+        REPORT[:-1],
+        [*REPORT, 0],
+        [n.REPORT, CLASS, *REPORT[2:]],
+        [n.REPORT, [CLASS[:15]], *REPORT[2:]],
+        [n.REPORT, [CLASS] * 9, *REPORT[2:]],
+        [n.REPORT, ["c" * 16], *REPORT[2:]],
+        [*REPORT[:2], KEY[:7], *REPORT[3:]],
+        [*REPORT[:3], -1, *REPORT[4:]],
+        [*REPORT[:3], True, *REPORT[4:]],
+        [*REPORT[:3], 2**63, *REPORT[4:]],
+        [*REPORT[:3], b"4", *REPORT[4:]],
+        [n.PIECE, UPDATE, n.FRAME],
+        [n.PIECE, UPDATE[:7], n.FRAME, 0],
+        [n.PIECE, UPDATE, n.FRAME, -1],
+        [n.PIECE, UPDATE, n.FRAME, 0, 0],
+    ],
+)
+def test_everything_else_is_refused(value: object) -> None:
+    with pytest.raises(MalformedMessage):
+        reports.request(encode(value))
+
+
+@given(st.binary(max_size=120))
+def test_any_octets_are_read_or_refused(octets: bytes) -> None:
+    try:
+        found = reports.request(octets)
+    except MalformedMessage:
+        return
+    assert isinstance(found, UpdateReport | tuple)
+
+
+@pytest.mark.parametrize("state", [*range(7)])
+@pytest.mark.parametrize("detail", [0, n.NOT_CONFIRMED, n.NO_ROOM, 99])
+def test_every_state_and_reason_has_words(state: int, detail: int) -> None:
+    report = UpdateReport((CLASS,), KEY, 4, 1, state, 5, detail)
+    assert reports.in_words(report, True) and reports.in_words(report, False)
+    assert bool(reports.reason_in_words(report)) == (state in (n.FELL_BACK, n.REFUSED))
+
+
+def test_every_reason_of_a_board_has_words() -> None:
+    known = {value for name, value in vars(n).items() if name in _REASON_NAMES}
+    assert known == reports.REASONS.keys()
+
+
+_REASON_NAMES = {"NOT_CONFIRMED", "NOT_WHOLE", "BOOT_LOADER", "OTHER_KEY", "NO_KEY", "OTHER_CLASS", "OLD_NUMBER"}
+_REASON_NAMES |= {"TRIED_BEFORE", "NOT_UNDERSTOOD", "NO_ROOM", "FLASH_FAILED"}
