@@ -4,8 +4,8 @@
 
 The body of a manifest is generation u16 || tag (8) || envelope: the tag, under the key that all boards of a generation
 have for their adverts, keeps outsiders from making boards verify signatures. The body of a page is its hashes, that of
-a coded frame its 1,024 octets. A page is known by its hash in the envelope, a frame by its hash in the page: one
-SHA-256 each, before anything is stored (SEC-10).
+a coded frame its 1,024 octets, and that of a sealed one as in `sealing`. A page is known by its hash in the envelope, a
+frame by its hash in the page: one SHA-256 each, before anything is stored (SEC-10).
 """
 
 from collections import namedtuple
@@ -19,19 +19,20 @@ from suit import numbers as n
 
 HEAD = 4 + n.ID
 _TAG_HEAD, _TAG = 2, 8
+_SEAL_HEAD = 6  # suit/sealing.py
 
 Frame = namedtuple("Frame", ("kind", "update_id", "index", "body"))
 
 
 def build(kind, update_id, index, body):
-    """Return the octets of a frame. `kind` is one of `numbers.ENVELOPE`, `PAGE`, `FRAME`; `index` is 0 to 65,535."""
+    """Return the octets of a frame. `kind`: `numbers.ENVELOPE`, `PAGE`, `FRAME` or `SEALED`; `index`: 0 to 65,535."""
     return bytes((cpns.FRAME_UPDATE, kind)) + update_id + index.to_bytes(2, "big") + body
 
 
 def parse(datagram):
     """Return the Frame in a datagram, whose body is a memoryview. Nothing of it is known. Raises MalformedMessage."""
     view = memoryview(datagram)
-    if len(view) <= HEAD or view[0] != cpns.FRAME_UPDATE or view[1] > n.FRAME:
+    if len(view) <= HEAD or view[0] != cpns.FRAME_UPDATE or view[1] > n.SEALED:
         raise MalformedMessage("no frame of an update")
     body = view[HEAD:]
     wrong = len(body) > _TAG_HEAD + _TAG + n.ENVELOPE_MAX
@@ -39,6 +40,8 @@ def parse(datagram):
         wrong = len(body) % n.HASH or len(body) > n.PAGE_FRAMES * n.HASH
     elif view[1] == n.FRAME:
         wrong = len(body) != n.BLOCK
+    elif view[1] == n.SEALED:
+        wrong = len(body) != n.BLOCK + _SEAL_HEAD
     if wrong:
         raise MalformedMessage("a frame of an update with a wrong length")
     return Frame(view[1], bytes(view[2 : 2 + n.ID]), int.from_bytes(view[2 + n.ID : HEAD], "big"), body)

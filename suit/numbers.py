@@ -11,6 +11,7 @@ ASK = 3
 ENVELOPE = 0
 PAGE = 1
 FRAME = 2
+SEALED = 3  # on the air only: a coded frame that members of a Service Group can read
 
 # State of a PNE, in its REPORT
 IDLE = 0

@@ -18,7 +18,7 @@ def test_a_frame_comes_back():
 
 def test_what_is_no_frame():
     good = frames.build(n.FRAME, ID, 0, b"f" * n.BLOCK)
-    wrong = [b"", good[:12], good[:-1], good + b"x", b"\x54" + good[1:], good[:1] + b"\x03" + good[2:]]
+    wrong = [b"", good[:12], good[:-1], good + b"x", b"\x54" + good[1:], good[:1] + b"\x04" + good[2:]]
     wrong += [frames.build(n.PAGE, ID, 0, b"h" * 17), frames.build(n.PAGE, ID, 0, b"h" * (n.BLOCK + 16))]
     wrong.append(frames.build(n.ENVELOPE, ID, 0, b"e" * (n.ENVELOPE_MAX + 11)))
     for octets in wrong:

@@ -23,15 +23,16 @@ interfaces = ["lo"]
 [uplink]
 kind = "embedded"
 """
-# systemd as process 1 of a namespace of its own: that of the guest executes what the host asks for. Its /run is its own,
-# too, as it would replace the socket of the D-Bus daemon that other tests need.
+# systemd as process 1 of a namespace of its own: that of the guest executes what the host asks for. Its /run
+# is its own, too, as it would replace the socket of the D-Bus daemon that other tests need.
 BOOT = """
 mkdir -p /sys/fs/cgroup /etc/systemd/system /etc/keycast
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
 id keycast >/dev/null 2>&1 || useradd --system keycast
 systemctl mask --root=/ systemd-udevd systemd-journald-audit.socket getty.target systemd-networkd
 exec env container=test unshare --pid --mount --fork --propagation slave \\
-    sh -c 'mount -t proc proc /proc; mount -t tmpfs -o mode=755 tmpfs /run; exec /lib/systemd/systemd --system --unit=multi-user.target'
+    sh -c 'mount -t proc proc /proc; mount -t tmpfs -o mode=755 tmpfs /run; \\
+        exec /lib/systemd/systemd --system --unit=multi-user.target'
 """
 
 
