@@ -6,7 +6,7 @@ one SHA-256 and spoils nothing (SEC-10). Pieces of the PN GW pass the same check
 
 from cpns import cborlite
 from cpns import numbers as cpns
-from cpns.errors import MalformedMessage, NotAllowed
+from cpns.errors import MalformedMessage, NotAllowed, Unknown
 from device_agent import tuning
 from device_agent.coap import message as coap
 from device_agent.update.service import NEVER
@@ -20,7 +20,7 @@ _OPTIONS = ((coap.URI_PATH, b"update"), (coap.CONTENT_FORMAT, bytes((cpns.CONTEN
 def piece(service, update_id, what, index):
     """Ask the PN GW for a piece; return its octets (flow).
 
-    Raises as `Session.ask`: NotAllowed if the update is not offered; and MalformedMessage.
+    Raises as `Session.ask`: NotAllowed or Unknown if the update is not offered; and MalformedMessage.
     """
     _, octets = yield from service.session.ask(_OPTIONS, cborlite.encode([n.PIECE, update_id, what, index]))
     octets = cborlite.decode(octets)
@@ -88,18 +88,19 @@ class Collecting:
             return
         try:
             octets = yield from piece(service, self.update_id, what, index)
-        except NotAllowed:
+        except (NotAllowed, Unknown):
             self.drop("withdrawn")
             return
         if service.collecting is self and not self.whole:
             refused = self._take(what, index, octets)
+            if refused:
+                service.receiver.refuse(refused)
             if refused == "no room":
                 self.drop("refused", n.NO_ROOM)
-            elif refused:
-                service.receiver.refuse(refused)
-                service.step_at = service.clock.now() + tuning.UPDATE_RETRY_MIN
             elif service.collecting and not self.whole:
-                service.step_at = service.clock.now() + tuning.UPDATE_PULL_GAP
+                wrong = refused and refused != "duplicate"  # that one was broadcast meanwhile
+                gap = tuning.UPDATE_RETRY_MIN if wrong else tuning.UPDATE_PULL_GAP
+                service.step_at = service.clock.now() + gap
 
     def finish(self):
         """Go on with a whole update that the PN GW names: report that it is whole, then restart."""
@@ -120,6 +121,8 @@ class Collecting:
     def drop(self, state, reason=n.NO_REASON):
         """End it and free the flash: it is "withdrawn", or "refused" for a reason."""
         service = self._service
+        if service.collecting is not self:
+            return
         service.collecting, service.step_at = None, NEVER
         service.known = self.update_id
         try:

@@ -1,7 +1,7 @@
 """A PNE that collects an update: by broadcast, by pieces, over restarts; withdrawn, replaced, without room."""
 
 import device_world  # noqa: F401 - the stack of the VM has no room for imports within imports
-from update_world import FIRMWARE, KEY, Update, member, record, updatable
+from update_world import FIRMWARE, KEY, Update, member, record
 from vmtest import req
 
 from device_agent import tuning
@@ -269,12 +269,12 @@ def test_a_flash_without_room_for_more_frames_ends_the_update():
 
 
 def test_a_board_on_trial_begins_no_other_update():
-    world, offers = updatable(record(trial=2, wanted=5))
-    offers.key = KEY
-    world.join("kitchen", 5)
+    world, offers = member()
+    world.updates.record = record(trial=2, wanted=5)
+    world.boot()
     world.gateway.deaf = True
     air(world, Update(6, seed=b"6"), pause=0)
-    assert world.updates.collection is None
+    assert world.agent.receiver.verifications == 1 and not world.updates.begun
     world.gateway.deaf = False
     offers.update = Update(6, seed=b"6")
     world.run_for(3 * tuning.UPDATE_RETRY_MIN)
