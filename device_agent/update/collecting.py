@@ -135,12 +135,12 @@ class Collecting:
         code = self._code
         if kind == n.ENVELOPE:
             return "duplicate"
-        if index >= (code.frames if kind == n.FRAME else len(self._page_list) // n.HASH):
+        if index >= (len(self._page_list) // n.HASH if kind == n.PAGE else code.frames):
             return "out of range"
         try:
             if kind == n.PAGE:
                 return self._take_page(index, body)
-            return self._take_frame(index, body)
+            return self._take_frame(index, body, kind == n.SEALED)
         except OSError:
             self.drop("refused", n.FLASH_FAILED)
             return "no flash"
@@ -155,7 +155,7 @@ class Collecting:
         if index == self._wanted:
             self._wanted = None
 
-    def _take_frame(self, index, body):
+    def _take_frame(self, index, body, sealed):
         if not self._lacks[self._code.segment(index)] or self._collection.held(index):
             return "duplicate"
         page, place = frames.page_of(index)
@@ -164,6 +164,10 @@ class Collecting:
                 self._wanted = page
                 self._service.miss()
             return "no page"
+        if sealed:
+            body = self._opened(index, body)
+            if body is None:
+                return "no key"
         if not frames.listed(self._collection.page(page), place, body):
             return "forged"
         self._collection.put(index, body)
@@ -175,6 +179,18 @@ class Collecting:
                 self.finish()
             else:
                 self._service.hint()
+
+    def _opened(self, index, body):
+        # Return the coded frame in the body of a sealed one, or None without its Group Key
+        from suit import sealing
+
+        alias, version = sealing.key_named(body)
+        membership = self._service.membership
+        group = membership.by_alias(membership.pn_alias, alias)
+        key = group and group.ring.receiving_keys(self._service.clock.now() // 1000).get(version)
+        if key is None:
+            return None
+        return sealing.Seal(key, group.id, version, self.update_id).turn(index, body[sealing.HEAD :])
 
     def _count(self, index):
         # Equations that say the same as others do not help: only `solve` knows
