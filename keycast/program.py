@@ -19,6 +19,7 @@ WORDS = {
     "server": ("keycast.commands.server", "Run a CPNS Server on its own, beside its gateways."),
     "group": ("keycast.commands.group", "Create, show, re-key and delete Service Groups; expel members."),
     "board": ("keycast.commands.board", "Provision, pair, list and retire boards."),
+    "update": ("keycast.commands.update", "Sign updates of boards, show them, and offer them over the air."),
     "bench": ("keycast.commands.bench", "Check a real board at the desk: what only hardware shows."),
     "radios": ("keycast.commands.radios", "Show the Bluetooth adapters, the sender of adverts, and what is wrong."),
     "backup": ("keycast.commands.backup", "Look at a backup, and make the keys of who may open one."),

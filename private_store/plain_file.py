@@ -1,5 +1,6 @@
-"""Reading a file that a person named and that holds no secret. It must be an ordinary file of a limited size."""
+"""A file that a person named and that holds no secret. One that is read is an ordinary file of a limited size."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -39,3 +40,24 @@ def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = 
     if len(octets) > most:
         raise fault(f"{path} has more than {most} octets.", "Name the right one.")
     return octets
+
+
+def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
+    """Write a file that must not exist yet, and that others may read. Raises `fault`, and then leaves no file."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise fault(f"{path} exists already.", "Use it, or move it away first.") from None
+    except OSError as error:
+        raise fault(f"Cannot write {path}: {error.strerror}.", "Check its folder.") from None
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(octets)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        if isinstance(error, OSError):
+            raise fault(f"Cannot write {path}: {error.strerror}.", "Check the space on its disk.") from None
+        raise

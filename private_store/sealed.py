@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from private_store.errors import Fault, StoreUnusable
 
-MAGIC = b"keycast backup "
+BACKUP = "backup"
+"""What most sealed files are. `what` of the functions below names others; it is the second word of such a file."""
 FORMAT = b"2"
 HEAD_MAX = 64 * 1024
 CHUNK = 64 * 1024
@@ -105,13 +106,13 @@ def lock_for(recipient: bytes) -> Lock:
     return _locked(told, _between(once.exchange(X25519PublicKey.from_public_bytes(recipient)), public, recipient))
 
 
-def with_passphrase(passphrase: bytes) -> Unlock:
+def with_passphrase(passphrase: bytes, what: str = BACKUP) -> Unlock:
     """Return what opens a lock by a passphrase."""
 
     def unlock(told: Mapping[str, Any]) -> bytes:
         if told["kind"] != PASSPHRASE:
             raise Locked("It was made for a recipient: name the private key with --key.")
-        return _unwrapped(told, _by_passphrase(passphrase, told), "The passphrase is not that of this backup.")
+        return _unwrapped(told, _by_passphrase(passphrase, told), f"The passphrase is not that of this {what}.")
 
     return unlock
 
@@ -138,11 +139,11 @@ def with_key_of(lock: Lock) -> Unlock:
     return lambda _: lock.key
 
 
-def seal(about: Mapping[str, str], content: bytes, lock: Lock) -> bytes:
+def seal(about: Mapping[str, str], content: bytes, lock: Lock, what: str = BACKUP) -> bytes:
     """Return a sealed file. `about` is readable by everybody, and nobody can change it unnoticed."""
     fields = {"about": dict(about), "lock": dict(lock.told), "salt": os.urandom(_SALT_LEN).hex()}
     head = json.dumps(fields, indent=1, ensure_ascii=False).encode() + b"\n"
-    prefix = MAGIC + FORMAT + b" %d\n" % len(head) + head
+    prefix = _magic(what) + FORMAT + b" %d\n" % len(head) + head
     cipher = _cipher(lock.key, prefix)
     last = max(0, (len(content) - 1) // CHUNK)
     parts = [
@@ -152,17 +153,17 @@ def seal(about: Mapping[str, str], content: bytes, lock: Lock) -> bytes:
     return b"".join([prefix, *parts])
 
 
-def is_sealed(octets: bytes) -> bool:
+def is_sealed(octets: bytes, what: str = BACKUP) -> bool:
     """Return True if `octets` are the beginning of a sealed file, of this format or of a later one."""
-    return octets.startswith(MAGIC)
+    return octets.startswith(_magic(what))
 
 
-def head_of(octets: bytes, path: Path, fault: Fault = StoreUnusable) -> Head:
+def head_of(octets: bytes, path: Path, fault: Fault = StoreUnusable, what: str = BACKUP) -> Head:
     """Return the head of a sealed file from its first octets. Raises `fault`, which names `path`."""
     line, _, rest = octets[: HEAD_MAX + 64].partition(b"\n")
-    if not is_sealed(octets):
-        raise fault(f"{path} is no backup of keycast.", _ANOTHER)
-    form, _, length = line[len(MAGIC) :].partition(b" ")
+    if not is_sealed(octets, what):
+        raise fault(f"{path} is no {what} of keycast.", _ANOTHER)
+    form, _, length = line[len(_magic(what)) :].partition(b" ")
     if form != FORMAT:
         raise fault(f"{path} was written by a newer keycast.", "Install that version.")
     try:
@@ -180,9 +181,11 @@ def head_of(octets: bytes, path: Path, fault: Fault = StoreUnusable) -> Head:
         raise _damaged(path, fault) from None
 
 
-def open_sealed(octets: bytes, path: Path, unlock: Unlock, fault: Fault = StoreUnusable) -> tuple[Head, bytes]:
+def open_sealed(
+    octets: bytes, path: Path, unlock: Unlock, fault: Fault = StoreUnusable, what: str = BACKUP
+) -> tuple[Head, bytes]:
     """Return head and content of a sealed file. Raises `fault` if the key is wrong or one bit is not what it was."""
-    head = head_of(octets, path, fault)
+    head = head_of(octets, path, fault, what)
     try:
         cipher = _cipher(unlock(head.lock), head.prefix)
     except Locked as wrong:
@@ -201,6 +204,10 @@ def open_sealed(octets: bytes, path: Path, unlock: Unlock, fault: Fault = StoreU
     except (InvalidTag, ValueError):
         raise _damaged(path, fault) from None
     return head, bytes(content)
+
+
+def _magic(what: str) -> bytes:
+    return f"keycast {what} ".encode()
 
 
 def _damaged(path: Path, fault: Fault) -> Exception:

@@ -29,7 +29,7 @@ def build(kind: str, class_text: str, number: int, image: bytes, sign: Callable[
     digest = _digest(wrapped(described))
     sign1 = encode(Tag(l.TAG_SIGN1, [ES256, {}, None, sign(under_signature(digest))]))
     elements = {l.AUTHENTICATION: encode([digest, sign1]), l.MANIFEST: described}
-    octets = encode(Tag(l.TAG_ENVELOPE, {**elements, IMAGE_URI: image, FRAMES_URI: page_list}))
+    octets = bytes(encode(Tag(l.TAG_ENVELOPE, {**elements, IMAGE_URI: image, FRAMES_URI: page_list})))
     parse(octets)
     return octets
 
@@ -45,16 +45,9 @@ def _manifest(kind: str, image_class: bytes, number: int, image: bytes, page_lis
     for index, uri in enumerate((IMAGE_URI, FRAMES_URI)):
         install += [l.SET_COMPONENT, index, l.OVERRIDE, {l.URI: uri}, l.FETCH, _IF_FAILED, l.IMAGE_MATCH, _ALWAYS]
     common = {l.COMPONENTS: [[kind.encode()], [FRAMES.encode()]], l.SHARED: encode(shared)}
-    return encode(
-        {
-            l.VERSION: 1,
-            l.NUMBER: number,
-            l.COMMON: encode(common),
-            l.VALIDATE: encode(validate),
-            l.INSTALL: encode(install),
-        }
-    )
+    sequences = {l.COMMON: encode(common), l.VALIDATE: encode(validate), l.INSTALL: encode(install)}
+    return bytes(encode({l.VERSION: 1, l.NUMBER: number, **sequences}))
 
 
 def _digest(octets: bytes) -> bytes:
-    return encode([l.SHA256, sha256(octets).digest()])
+    return bytes(encode([l.SHA256, sha256(octets).digest()]))

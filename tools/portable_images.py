@@ -21,6 +21,7 @@ CPYTHON_ONLY = (
     "device_agent/host/",
     "suit/build.py",
     "suit/coded.py",
+    "suit/show.py",
     "mikey_sakke/group_configuration.py",
     "mikey_sakke/https.py",
     "mikey_sakke/kms_",

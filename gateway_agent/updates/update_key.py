@@ -3,6 +3,7 @@
 The gateway tells it to its boards and verifies with it what it is to offer. It never has the private part.
 """
 
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -33,6 +34,11 @@ class UpdateKey:
     @property
     def x(self) -> bytes:
         return self.octets[:32]
+
+    @property
+    def key_id(self) -> bytes:
+        """The 8 octets by which boards name the key that they have."""
+        return sha256(self.octets).digest()[:8]
 
     @classmethod
     def load(cls, path: Path, *others: HasPublicX) -> "UpdateKey":

@@ -6,6 +6,7 @@ format of Espressif's ROM: a header, segments, a checksum and, if the header say
 file is checked before it is used.
 """
 
+import contextlib
 import hashlib
 import struct
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from typing import NamedTuple
 from keycast.board.faults import ImageUnfit, ImageUnusable
 from keycast.hardware.board import KIB, SECTOR, Board, Chip, Firmware
 
-_SIZE_MAX = 64 * KIB * KIB  # octets: the largest flash that a board may have
+SIZE_MAX = 64 * KIB * KIB
+"""Octets of a file: the largest flash that a board may have."""
 TABLE_AT, TABLE_SIZE = 0x8000, 0xC00
 """Address and octets of the partition table in the flash of every board."""
 
@@ -87,8 +89,8 @@ class FirmwareImage(NamedTuple):
 def read(path: Path, boards: Mapping[str, Board]) -> FirmwareImage:
     """Return the firmware image in the file `path`, for a chip of `boards`. Raises ImageUnusable, OSError."""
     with path.open("rb") as file:
-        octets = file.read(_SIZE_MAX + 1)
-    if len(octets) > _SIZE_MAX:
+        octets = file.read(SIZE_MAX + 1)
+    if len(octets) > SIZE_MAX:
         raise ImageUnusable.no_image(path, "larger than any flash")
     return parse(path, octets, {board.chip.image_id: board.chip for board in boards.values()})
 
@@ -131,6 +133,34 @@ def parse(path: Path, octets: bytes, chips: Mapping[int, Chip]) -> FirmwareImage
     digest = hashlib.sha256(octets).hexdigest()
     version = applications[0].version
     return FirmwareImage(path, digest, chip.name, needed, rows, tuple(parts), version)
+
+
+class ApplicationImage(NamedTuple):
+    """The program in a firmware image: its octets without what fills its partition, its chip, its version.
+
+    `layout` is the whole image that it was in, None for an application alone.
+    """
+
+    octets: bytes
+    chip: str
+    version: str
+    layout: FirmwareImage | None
+
+
+def application(path: Path, octets: bytes, chips: Mapping[int, Chip]) -> ApplicationImage:
+    """Return the application in `octets`, the content of the file `path`: a whole firmware image, or it alone.
+
+    `chips` are those that boards have, by their image id. Raises ImageUnusable.
+    """
+    with contextlib.suppress(ImageUnusable):
+        alone = _ProgramImage.read(path, octets, "the application")
+        if alone.version and len(octets) == alone.size and alone.image_id in chips:
+            return ApplicationImage(octets, chips[alone.image_id].name, alone.version, None)
+    image = parse(path, octets, chips)
+    names = [row.name for row in image.rows if row.kind == _APP]
+    return ApplicationImage(
+        next(part.octets for part in image.parts if part.name in names), image.chip, image.version, image
+    )
 
 
 def require_fit(image: FirmwareImage, board: Board, chip: str, flash_octets: int | None) -> None:
@@ -230,7 +260,7 @@ def _rows(path: Path, table: bytes) -> Iterator[PartitionRow]:
         if magic != _ROW_MAGIC:
             break
         text = name.rstrip(b"\0").decode("ascii", "replace")
-        is_placed = not (offset % SECTOR or size % SECTOR) and end <= offset < offset + size <= _SIZE_MAX
+        is_placed = not (offset % SECTOR or size % SECTOR) and end <= offset < offset + size <= SIZE_MAX
         is_ota_data = kind == _DATA and subtype == _OTA_DATA
         if not is_placed or not text.isprintable() or (is_ota_data and size != _OTA_DATA_SIZE):
             raise ImageUnusable.damaged(path, "its partition table contradicts itself")

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from keycast.terminal.backup_options import KeyFile, PassphraseFile, unlock_of
+from keycast.terminal.backup_options import KeyFile, unlock_of
 from keycast.terminal.json_option import Answering
 from keycast.terminal.options import answer, refuse, sentences
+from keycast.terminal.passphrases import PassphraseFile
 
 app = typer.Typer(cls=Answering, no_args_is_help=True)
 

@@ -18,7 +18,6 @@ from keycast.terminal.backup_options import (
     KeyFile,
     NewFile,
     Older,
-    PassphraseFile,
     RecipientFile,
     WithIdentity,
     lock_of,
@@ -30,6 +29,7 @@ from keycast.terminal.backup_options import (
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
 from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from keycast.terminal.passphrases import PassphraseFile
 
 if TYPE_CHECKING:
     from gateway_agent.radios.medium import Radio

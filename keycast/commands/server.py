@@ -26,7 +26,6 @@ from keycast.terminal.backup_options import (
     KeyFile,
     NewFile,
     Older,
-    PassphraseFile,
     RecipientFile,
     WithIdentity,
     lock_of,
@@ -51,6 +50,7 @@ from keycast.terminal.options import (
     sentences,
     state_option,
 )
+from keycast.terminal.passphrases import PassphraseFile
 from keycast.terminal.tables import show_table
 
 if TYPE_CHECKING:

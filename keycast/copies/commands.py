@@ -14,7 +14,6 @@ from keycast.terminal.backup_options import (
     KeyFile,
     NewFile,
     Older,
-    PassphraseFile,
     RecipientFile,
     WithIdentity,
     lock_of,
@@ -24,6 +23,7 @@ from keycast.terminal.backup_options import (
     where_to,
 )
 from keycast.terminal.options import answer, sentences, state_option
+from keycast.terminal.passphrases import PassphraseFile
 
 
 def add_copies(app: typer.Typer, kind: str, state_folder: Path, stored: str, held: str, database_variable: str) -> None:

@@ -6,6 +6,7 @@ instead of in the heap, which halves the heap that code needs. The format is tha
 """
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 SLOT = 0x30000
@@ -13,8 +14,12 @@ SLOT = 0x30000
 
 _SLOT_MAGIC = b"keycast slot 1\0\0"
 _SEAL = 64
+IMAGE_MAX = SLOT - _SEAL
+"""Octets of an image that has room in a slot."""
+
 _MAGIC = b"\xd2\xcd\x31"
 _VERBATIM, _DIRECTORY, _FILE = 2, 4, 5
+_DEPTH_MAX = 8
 
 
 def image(folder: Path) -> bytes:
@@ -24,6 +29,16 @@ def image(folder: Path) -> bytes:
     if (len(_MAGIC) + len(size) + len(content)) % 2:
         size = b"\x80" + size  # images have an even length
     return _MAGIC + size + content
+
+
+def files(image: bytes) -> dict[str, int]:
+    """Return the files in an image, path -> octets. Raises ValueError if it is none, or does not end where it says."""
+    if not image.startswith(_MAGIC):
+        raise ValueError("no ROMFS image")
+    size, at = _read_number(image, len(_MAGIC))
+    if len(image) - at != size:
+        raise ValueError("a ROMFS image with another length")
+    return dict(_files(image, at, len(image), "", _DEPTH_MAX))
 
 
 def slot(image: bytes, generation: int, size: int = SLOT) -> bytes:
@@ -49,6 +64,38 @@ def _content(folder: Path) -> bytes:
         else:
             records.append(_record(_FILE, head + _record(_VERBATIM, path.read_bytes())))
     return b"".join(records)
+
+
+def _files(image: bytes, at: int, end: int, folder: str, depth: int) -> Iterator[tuple[str, int]]:
+    while at < end:
+        kind, at = _read_number(image, at)
+        length, at = _read_number(image, at)
+        after = at + length
+        if after > end or not depth:
+            raise ValueError("a ROMFS record that is longer than its folder, or too deep")
+        if kind in (_DIRECTORY, _FILE):
+            size, begin = _read_number(image, at)
+            inside = begin + size
+            name = folder + image[begin:inside].decode()
+            if inside > after:
+                raise ValueError("a ROMFS name that is longer than its record")
+            if kind == _DIRECTORY:
+                yield from _files(image, inside, after, f"{name}/", depth - 1)
+            else:
+                _, inside = _read_number(image, inside)
+                size, _ = _read_number(image, inside)
+                yield name, size
+        at = after
+
+
+def _read_number(image: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    while at < len(image):
+        value = value << 7 | image[at] & 0x7F
+        at += 1
+        if not image[at - 1] & 0x80:
+            return value, at
+    raise ValueError("a ROMFS image that ends within a number")
 
 
 def _record(kind: int, payload: bytes) -> bytes:

@@ -1,29 +1,20 @@
 """Options of the commands that make, show and put back backups: what locks a backup, and what opens it."""
 
-import sys
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keycast.terminal import passphrases
 from keycast.terminal.options import beside, folder, refuse
 
 if TYPE_CHECKING:
     from keycast.copies.making import Made, Rotation
     from private_store.sealed import Lock, Unlock
 
-PASSPHRASE_MIN = 12
-_LINE_MAX = 1024
-_NO_TERMINAL = "there is no terminal to ask for the passphrase: name a file with --passphrase-file"
-
 NewFile = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", readable=False, help="New file for the backup, unless there is --into."),
-]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", readable=False, help="File with the passphrase in its first line, of mode 0600."),
 ]
 RecipientFile = Annotated[
     Path | None,
@@ -77,15 +68,8 @@ def lock_of(passphrase_file: Path | None, recipient: Path | None) -> "Lock":
         if passphrase_file is not None:
             refuse("name either a passphrase or a recipient")
         return sealed.lock_for(backup_keys.recipient(recipient))
-    if passphrase_file is not None:
-        passphrase = _in_file(passphrase_file)
-    elif sys.stdin.isatty():
-        passphrase = typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=True, err=True)
-    else:
-        refuse(_NO_TERMINAL + ", or a recipient with --recipient")
-    if len(passphrase) < PASSPHRASE_MIN:
-        refuse(f"the passphrase has fewer than {PASSPHRASE_MIN} characters: whoever gets the file can try them all")
-    return sealed.lock_by_passphrase(_octets(passphrase))
+    new = passphrases.new("Passphrase of the backup", passphrase_file, ", or a recipient with --recipient")
+    return sealed.lock_by_passphrase(new)
 
 
 def unlock_of(path: Path, passphrase_file: Path | None, key: Path | None) -> "Unlock":
@@ -97,14 +81,10 @@ def unlock_of(path: Path, passphrase_file: Path | None, key: Path | None) -> "Un
         refuse(f"{path} was made for a recipient: name its private file with --key")
     if key is not None:
         return sealed.with_private_key(backup_keys.private_key(key))
-    if passphrase_file is not None:
-        return sealed.with_passphrase(_octets(_in_file(passphrase_file)))
-    if kind != sealed.PASSPHRASE:  # of the former release: there is nothing to open
+    if passphrase_file is None and kind != sealed.PASSPHRASE:  # of the former release: there is nothing to open
         beside(f"keycast: {path} is not encrypted. The next release reads encrypted backups only: make a new one.")
         return sealed.with_passphrase(b"")
-    if not sys.stdin.isatty():
-        refuse(_NO_TERMINAL)
-    return sealed.with_passphrase(_octets(typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)))
+    return sealed.with_passphrase(passphrases.known(f"Passphrase of {path}", passphrase_file))
 
 
 def made_json(made: "Made") -> dict[str, object]:
@@ -120,18 +100,3 @@ def made_lines(made: "Made", restore: str) -> list[str]:
     if made.about.get("identity") == "no":
         lines.append("It is for this state folder only. Where that is lost a backup made --with-identity is needed.")
     return lines
-
-
-def _in_file(path: Path) -> str:
-    from private_store import files
-
-    line = files.read(path, most=_LINE_MAX).partition(b"\n")[0]
-    try:
-        return line.decode().rstrip("\r")
-    except UnicodeDecodeError:
-        refuse(f"the first line of {path} is not UTF-8")
-
-
-def _octets(passphrase: str) -> bytes:
-    """The same characters are the same octets, whatever keyboard they were typed on."""
-    return unicodedata.normalize("NFC", passphrase).encode()

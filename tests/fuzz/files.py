@@ -56,7 +56,7 @@ _ZIP = archive.packed(
     {"keycast-backup.json": b'{"format": "keycast backup 1", "of": "gateway"}', "store/a.db": bytes(99)}
 )
 _SEALED = sealed.seal({"of": "gateway", "id": "gw"}, _ZIP, _LOCK)
-_BACKUPS = (_SEALED, _SEALED[:-17], _ZIP, sealed.MAGIC + b"3 2\n{}", b"")
+_BACKUPS = (_SEALED, _SEALED[:-17], _ZIP, b"keycast backup 3 2\n{}", b"")
 _RECIPIENT = b'{"format": "keycast backup recipient 1", "public_key": "' + b"5a" * 32 + b'"}'
 
 

@@ -20,7 +20,7 @@ from tests.system.namespaces import HomeNetwork
 from tools import PROJECT
 
 README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
-BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, HOME_ASSISTANT, KMS, MIKEY, OPERATE, OPERATORS = (
+BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, HOME_ASSISTANT, KMS, MIKEY, OPERATE, OPERATORS, UPDATE = (
     PROJECT / "docs" / f"{name}.md"
     for name in (
         "boards",
@@ -33,6 +33,7 @@ BOARDS, COMMANDS, FIRMWARE, GATEWAY, GMS, HOME_ASSISTANT, KMS, MIKEY, OPERATE, O
         "mikey",
         "operate",
         "operators",
+        "update",
     )
 )
 PAGES = [README, CONTRIBUTING, SECURITY, *sorted((PROJECT / "docs").glob("*.md"))]

@@ -37,6 +37,7 @@ from tests.system.pages import (
     PAGES,
     READ,
     README,
+    UPDATE,
     credential_in,
     home_network,
     keyed,
@@ -163,6 +164,23 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
             await desk.follow(reading.next())
             await desk.end_services()
             await desk.follow(reading.next())
+
+
+@reads((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"))
+async def test_who_signs_updates(tmp_path: Path, reading: Reading) -> None:
+    """The gateway starts with the section of the page; what boards do with an update is tried elsewhere."""
+    async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
+        await desk.done("keycast setup --yes")
+        (tmp_path / "passphrase").touch(0o600)
+        (tmp_path / "passphrase").write_text("correct horse battery\n")
+        for command in ("update key update.key", "-o agent.suit --key update.key"):
+            desk.replaced[command] = f"{command} --passphrase-file passphrase"
+        with reading:
+            await desk.follow(reading.next())
+            desk.configure(reading.next("toml"))
+            assert "is right" in await desk.done("keycast gateway check")
+            assert "for agent esp32 mpy6" in await desk.follow(reading.next())
+            assert "signature: good, by update.key.pub" in await desk.follow(reading.next())
 
 
 @reads((HOME_ASSISTANT, "Start"), (HOME_ASSISTANT, "What can be done over MQTT"))

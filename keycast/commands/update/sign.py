@@ -1,0 +1,100 @@
+"""`keycast update sign`: an update, signed by the offline key."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keycast.terminal import extras, passphrases
+from keycast.terminal.options import answer, folder, refuse, sentences
+from keycast.terminal.passphrases import PassphraseFile
+
+if TYPE_CHECKING:
+    from keycast.updates.images import UpdateImage
+
+_NUMBER_MAX = 2**32 - 1
+
+
+def command(
+    files: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            parser=folder,
+            show_default=False,
+            help="Files of an agent, from `keycast board files`; default: the agent of this release.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", readable=False, help="New file for the update."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", readable=False, help="Private file of `keycast update key`."),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=_NUMBER_MAX,
+            show_default=False,
+            help="Sequence number; boards take only a higher one than they had. Default: the seconds since 1970.",
+        ),
+    ] = None,
+    firmware: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="IMAGE",
+            readable=False,
+            show_default=False,
+            help="Sign this firmware (.bin or .app-bin) in place of an agent, for boards with two slots for it.",
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="With --firmware: the build of MicroPython for these boards, such as ESP32_GENERIC-OTA.",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign an update: the agent of this release, the files of a folder, or a firmware.
+
+    Nothing is sent. The file is not secret; it goes to the gateway with `keycast update offer`.
+
+    Example: keycast update sign -o agent.suit --key update.key
+    """
+    if out is None or key is None:
+        refuse("name the file to write with -o, and the private file of the key with --key", "usage", 2)
+    if (firmware is None) != (board is None) or (firmware is not None and files is not None):
+        refuse("a firmware is signed with --firmware and --board, and without a folder of files")
+    if firmware is None:
+        extras.require("boards")
+    from keycast.updates import offline_key
+    from private_store import plain_file
+    from suit.build import build
+
+    with sentences():
+        image = _image(files, firmware, board)
+        opened = offline_key.OfflineKey.load(key, passphrases.known(f"Passphrase of {key}", passphrase_file))
+        chosen = int(time.time()) if number is None else number
+        octets = build(image.kind, image.class_text, chosen, image.octets, opened.sign)
+        plain_file.write_new(out, octets)
+    answer(
+        {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text},
+        f"{out} is signed: {image.kind}, number {chosen}, {len(image.octets)} octets, for {image.class_text}.",
+        f"To look at it: keycast update show {out}. To bring it to boards: keycast update offer {out}",
+    )
+
+
+def _image(files: Path | None, firmware: Path | None, build: str | None) -> "UpdateImage":
+    from keycast.hardware.catalogue import all_boards
+    from keycast.updates import images
+
+    if firmware is not None and build is not None:
+        return images.firmware(firmware, build, all_boards())
+    return images.agent(files)

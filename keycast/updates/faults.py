@@ -1,0 +1,67 @@
+"""What can be wrong with what is to be signed: each fault has its own sentence and the next step."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway_agent.errors import GatewayError
+
+_MADE = "Take the folder that keycast board files has written."
+
+
+class ImageRefused(GatewayError):
+    """The files or the firmware would not run on the boards that the update is for."""
+
+    word = "image-unusable"
+
+    @classmethod
+    def no_folder(cls, folder: Path) -> "ImageRefused":
+        """Return the fault for something that is no folder."""
+        return cls(f"There is no folder {folder}.", _MADE)
+
+    @classmethod
+    def no_agent(cls, folder: Path, name: str) -> "ImageRefused":
+        """Return the fault for a folder without the file `name`, with which every agent starts."""
+        return cls(f"{folder} holds no agent: it has no file {name}.", _MADE)
+
+    @classmethod
+    def link(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a symbolic link, whose end may be any file of this computer."""
+        return cls(f"{path} is a symbolic link.", "Replace it by the file that it leads to.")
+
+    @classmethod
+    def no_mpy(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a file that is no code of a board."""
+        return cls(f"{path} is no .mpy file: an agent has no others.", f"Remove it. {_MADE}")
+
+    @classmethod
+    def other_abi(cls, path: Path, wanted: int) -> "ImageRefused":
+        """Return the fault for a file of another version of MicroPython."""
+        return cls(f"{path} is no .mpy file of version {wanted}.", "Compile it with mpy-cross 1.25 or 1.26.")
+
+    @classmethod
+    def native(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a file with machine code, or with integers that a chip of 32 bits does not have."""
+        return cls(f"{path} is for one kind of chip.", "Compile it without machine code: an agent runs on all chips.")
+
+    @classmethod
+    def too_long(cls, octets: int, most: int) -> "ImageRefused":
+        """Return the fault for an image of `octets` octets where a slot has room for `most`."""
+        return cls(f"The image has {octets} octets, and a slot of a board has room for {most}.", "Leave files out.")
+
+    @classmethod
+    def one_slot(cls, build: str, others: Sequence[str]) -> "ImageRefused":
+        """Return the fault for a firmware that has no second slot for its successor."""
+        return cls(
+            f"Boards with {build} have one slot for their firmware, which cannot be replaced while it runs.",
+            f"Flash one of these by cable first: {', '.join(others)}.",
+        )
+
+    @classmethod
+    def other_chip(cls, path: Path, has: str, build: str, wanted: str) -> "ImageRefused":
+        """Return the fault for a firmware of the chip `has` that is to be for boards with the chip `wanted`."""
+        return cls(f"{path} is for the chip {has}; boards with {build} have {wanted}.", "Take the firmware for them.")
+
+    @classmethod
+    def other_layout(cls, path: Path, build: str) -> "ImageRefused":
+        """Return the fault for a firmware whose partitions are not those of `build`."""
+        return cls(f"{path} does not have the partitions of {build}.", "Take the firmware for them.")

@@ -1,0 +1,47 @@
+"""The file of an update, as a person looks at it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from cpns.errors import MalformedMessage
+from keycast.hardware.catalogue import all_boards
+from keycast.micropython_vm import romfs
+from keycast.updates.images import MPY
+from private_store import plain_file
+from suit import class_id, envelope
+from suit import numbers as n
+from suit.show import Shown, shown
+
+OCTETS_MAX = n.IMAGE_MAX + 2 * n.ENVELOPE_MAX
+
+
+class UpdateFile(NamedTuple):
+    """A file of an update: its envelope, what it says, and the files of its agent with their octets, None for none."""
+
+    envelope: envelope.Envelope
+    shown: Shown
+    files: list[dict[str, str | int]] | None
+
+
+def read(path: Path) -> UpdateFile:
+    """Return the update in the file `path`. Raises MalformedMessage for one that boards refuse, StoreUnusable."""
+    found = envelope.parse(plain_file.read(path, OCTETS_MAX))
+    said = shown(found, class_texts())
+    if said.frames_fit is False:
+        raise MalformedMessage("the hashes of the frames are not those of the image")
+    return UpdateFile(found, said, _files(found))
+
+
+def class_texts() -> list[str]:
+    """Return the texts of the classes of all boards that this release knows."""
+    builds = {each.name for board in all_boards().values() for each in board.firmware}
+    return [class_id.agent(MPY), *map(class_id.firmware, sorted(builds))]
+
+
+def _files(found: envelope.Envelope) -> list[dict[str, str | int]] | None:
+    if found.kind != envelope.AGENT or found.image is None:
+        return None
+    try:
+        return [{"name": name, "octets": octets} for name, octets in romfs.files(found.image).items()]
+    except ValueError:
+        raise MalformedMessage("the image of the agent is no ROMFS image") from None

@@ -1,0 +1,261 @@
+"""`keycast update key`, `sign` and `show`: the offline key is kept well, and signs only what boards can run."""
+
+import json
+import os
+import stat
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keycast.board.faults import ImageUnusable
+from keycast.hardware.catalogue import all_boards
+from keycast.micropython_vm import compile, romfs
+from keycast.updates import images, offline_key
+from keycast.updates.faults import ImageRefused
+from private_store import sealed
+from private_store.errors import StoreUnusable
+from suit import class_id, envelope
+from suit.build import build
+from suit.show import named
+from tests.typed_command import keycast
+from tests.unit import firmware_images
+
+PASSPHRASE = b"correct horse battery"
+BOARDS = all_boards()
+OTA = "ESP32_GENERIC-OTA"
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed, "SCRYPT_LOG2_N", 10)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> offline_key.OfflineKey:
+    return offline_key.make(tmp_path / "update.key", PASSPHRASE)
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> list[str]:
+    """The option with the passphrase."""
+    path = tmp_path / "passphrase"
+    path.touch(0o600)
+    path.write_bytes(PASSPHRASE + b"\n")
+    return ["--passphrase-file", str(path)]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Path:
+    """A folder that looks like an agent."""
+    folder = tmp_path / "agent"
+    (folder / "cpns").mkdir(parents=True)
+    for name in ("start.mpy", "board.mpy", "cpns/numbers.mpy"):
+        (folder / name).write_bytes(b"M\x06\x00\x1f" + name.encode())
+    (folder / "main.py").write_text("import start\n")
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ImageRefused) as caught:
+        images.agent(folder)
+    return str(caught.value)
+
+
+@pytest.mark.req("SEC-30")
+def test_a_key_has_a_private_file_and_a_public_one(tmp_path: Path, key: offline_key.OfflineKey) -> None:
+    path, public = tmp_path / "update.key", tmp_path / "update.key.pub"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and public.read_bytes().startswith(b"-----BEGIN PUBLIC KEY")
+    opened = offline_key.OfflineKey.load(path, PASSPHRASE)
+    assert opened.public.octets == key.public.octets
+    with pytest.raises(StoreUnusable, match=r"does not open. The passphrase is not that of this update key."):
+        offline_key.OfflineKey.load(path, PASSPHRASE + b"x")
+    path.chmod(0o640)
+    with pytest.raises(StoreUnusable, match="chmod 600"):
+        offline_key.OfflineKey.load(path, PASSPHRASE)
+
+
+@pytest.mark.req("SEC-30")
+def test_the_secret_is_in_no_file_repr_or_trace(tmp_path: Path, key: offline_key.OfflineKey) -> None:
+    scalar = key._key.private_numbers().private_value
+    octets = scalar.to_bytes(32, "big")
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert octets not in written and octets.hex().encode() not in written
+    assert repr(key) == str(key) == "OfflineKey(<private key>)"
+    try:
+        key.sign("no octets")  # type: ignore[arg-type]
+    except TypeError as error:
+        trace = "".join(traceback.format_exception(error))
+    assert octets.hex() not in trace and str(scalar) not in trace
+
+
+@pytest.mark.parametrize("suffix", ["", ".pub"])
+@pytest.mark.req("SEC-30")
+def test_no_key_is_overwritten(tmp_path: Path, suffix: str) -> None:
+    there = tmp_path / f"update.key{suffix}"
+    there.write_text("mine")
+    with pytest.raises(StoreUnusable, match=f"{there} exists already. A key is never overwritten"):
+        offline_key.make(tmp_path / "update.key", PASSPHRASE)
+    assert there.read_text() == "mine" and list(tmp_path.iterdir()) == [there]
+
+
+def test_a_key_without_its_public_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreUnusable("Cannot write: No space left on device.", "")
+
+    monkeypatch.setattr("private_store.plain_file.write_new", full)
+    with pytest.raises(StoreUnusable):
+        offline_key.make(tmp_path / "update.key", PASSPHRASE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backup_is_no_update_key(tmp_path: Path) -> None:
+    path = tmp_path / "update.key"
+    path.touch(0o600)
+    path.write_bytes(sealed.seal({"of": "gateway"}, bytes(32), sealed.lock_by_passphrase(PASSPHRASE)))
+    with pytest.raises(StoreUnusable, match=f"{path} is no update key of keycast"):
+        offline_key.OfflineKey.load(path, PASSPHRASE)
+
+
+def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None:
+    made = keycast("update", "key", "update.key", *typed, folder=tmp_path)
+    assert made.returncode == 0 and '[update]\n  key = "update.key.pub"' in made.stdout
+    short = tmp_path / "short"
+    short.touch(0o600)
+    short.write_text("too short\n")
+    refused = keycast("update", "key", "other.key", "--passphrase-file", short, folder=tmp_path)
+    assert refused.returncode == 1 and "fewer than 12 characters" in refused.stderr
+    sign = ("update", "sign", agent, "-o", "a.suit", "--key", "update.key", "--number", "7", *typed)
+    signed = keycast(*sign, folder=tmp_path)
+    assert signed.returncode == 0 and "number 7" in signed.stdout
+    again = keycast(*sign, folder=tmp_path)
+    assert again.returncode == 1 and "a.suit exists already" in again.stderr
+    shown = keycast("update", "show", "a.suit", folder=tmp_path)
+    assert shown.returncode == 0 and "It was not verified." in shown.stdout
+    for line in ("what: agent", "number: 7\n", "for: agent esp32 mpy6 (class ", "cpns/numbers.mpy"):
+        assert line in shown.stdout
+    told = json.loads(keycast("update", "show", "a.suit", "--key", "update.key.pub", "--json", folder=tmp_path).stdout)
+    assert (told["kind"], told["number"], told["signature_valid"]) == ("agent", 7, True)
+    assert {each["name"]: each["octets"] for each in told["files"]}["start.mpy"] == 4 + len("start.mpy")
+    assert told["image_octets"] == len(romfs.image(agent))
+    keycast("update", "key", "other.key", *typed, folder=tmp_path)
+    other = keycast("update", "show", "a.suit", "--key", "other.key.pub", folder=tmp_path)
+    assert other.returncode == 1 and "a.suit is not signed by other.key.pub" in other.stderr
+    cut = tmp_path / "cut.suit"
+    cut.write_bytes((tmp_path / "a.suit").read_bytes()[:-1])
+    refused = keycast("update", "show", cut, folder=tmp_path)
+    assert refused.returncode == 1 and f"boards refuse {cut}: the envelope: CBOR: truncated" in refused.stderr
+
+
+def test_what_is_lacking_of_a_signature_is_said(tmp_path: Path, agent: Path) -> None:
+    lacking = keycast("update", "sign", agent, folder=tmp_path)
+    assert lacking.returncode == 2 and "name the file to write with -o" in lacking.stderr
+    half = keycast("update", "sign", "-o", "x", "--key", "y", "--firmware", "z", folder=tmp_path)
+    assert half.returncode == 1 and "--firmware and --board" in half.stderr
+
+
+def test_the_number_is_the_time_by_default_and_the_agent_that_of_this_release(tmp_path: Path, typed: list[str]) -> None:
+    keycast("update", "key", "update.key", *typed, folder=tmp_path)
+    signed = keycast("update", "sign", "-o", "a.suit", "--key", "update.key", *typed, "--json", folder=tmp_path)
+    assert signed.returncode == 0, signed.stderr
+    update = envelope.parse((tmp_path / "a.suit").read_bytes())
+    assert json.loads(signed.stdout)["number"] == update.number > 1_790_000_000
+    assert update.image == compile.BOARD_IMAGE.read_bytes()
+
+
+def test_the_folder_of_board_files_is_taken_as_it_is(tmp_path: Path, agent: Path) -> None:
+    outer = tmp_path / "files"
+    outer.mkdir()
+    agent.rename(outer / "mpy")
+    (outer / "board.romfs").write_bytes(b"")
+    (outer / "sources").mkdir()
+    assert images.agent(outer).octets == romfs.image(outer / "mpy")
+
+
+def test_files_that_no_board_runs_are_refused_by_name(agent: Path) -> None:
+    def odd() -> Iterator[tuple[bytes, str]]:
+        yield b"M\x05\x00\x1f", "is no .mpy file of version 6"
+        yield b"", "is no .mpy file of version 6"
+        yield b"M\x06\x28\x1f", "is for one kind of chip"
+        yield b"M\x06\x00\x3f", "is for one kind of chip"
+
+    path = agent / "x.mpy"
+    for octets, sentence in odd():
+        path.write_bytes(octets)
+        assert f"{path} {sentence}" in refusal(agent)
+    path.rename(agent / "x.txt")
+    assert f"{agent / 'x.txt'} is no .mpy file" in refusal(agent)
+
+
+def test_links_pipes_and_folders_without_an_agent_are_refused(agent: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "secret.mpy"
+    outside.write_bytes(b"M\x06\x00\x1f")
+    for target in (outside, tmp_path, agent):
+        (agent / "link").symlink_to(target)
+        assert refusal(agent) == f"{agent / 'link'} is a symbolic link. Replace it by the file that it leads to."
+        (agent / "link").unlink()
+    os.mkfifo(agent / "pipe.mpy")
+    with pytest.raises(StoreUnusable, match="is a pipe"):
+        images.agent(agent)
+    (agent / "pipe.mpy").unlink()
+    (agent / "start.mpy").unlink()
+    assert "holds no agent: it has no file start.mpy" in refusal(agent)
+    assert "There is no folder" in refusal(tmp_path / "nowhere")
+
+
+def test_an_agent_that_no_slot_holds_is_refused(agent: Path) -> None:
+    (agent / "large.mpy").write_bytes(b"M\x06\x00\x1f".ljust(romfs.IMAGE_MAX, b"x"))
+    assert f"a slot of a board has room for {romfs.IMAGE_MAX}" in refusal(agent)
+
+
+def test_a_firmware_is_signed_for_boards_with_two_slots(tmp_path: Path) -> None:
+    board = next(each for each in BOARDS.values() if any(row.name == OTA for row in each.firmware))
+    number = [each.name for each in board.firmware].index(OTA)
+    path = tmp_path / "firmware.bin"
+    program = firmware_images.program(board.chip.image_id, version="v1.26.0")
+    for octets in (program, firmware_images.image(board, number, version="v1.26.0")):
+        path.write_bytes(octets)
+        found = images.firmware(path, OTA, BOARDS)
+        assert (found.kind, found.class_text) == ("firmware", f"firmware {OTA}")
+        assert found.octets[:1] == b"\xe9" and found.octets in octets
+    path.write_bytes(firmware_images.image(board, 0, version="v1.26.0"))
+    with pytest.raises(ImageRefused, match=f"does not have the partitions of {OTA}"):
+        images.firmware(path, OTA, BOARDS)
+    with pytest.raises(ImageRefused, match=f"one slot .* Flash one of these by cable first: .*{OTA}"):
+        images.firmware(path, "ESP32_GENERIC", BOARDS)
+    with pytest.raises(Exception, match="there is no firmware of a board in hw_configs 'ESP8266'"):
+        images.firmware(path, "ESP8266", BOARDS)
+    other = next(each.chip for each in BOARDS.values() if each.chip.name != board.chip.name)
+    path.write_bytes(firmware_images.program(other.image_id, version="v1.26.0"))
+    with pytest.raises(ImageRefused, match=f"is for the chip {other.name}; boards with {OTA} have {board.chip.name}"):
+        images.firmware(path, OTA, BOARDS)
+    path.write_bytes(firmware_images.program(board.chip.image_id, bytes(0xC0000), version="v1.26.0"))
+    with pytest.raises(ImageRefused, match="a slot of a board has room for 1572864"):
+        images.firmware(path, OTA, BOARDS)
+    path.write_bytes(program[:-1])
+    with pytest.raises(ImageUnusable):
+        images.firmware(path, OTA, BOARDS)
+
+
+def test_the_files_in_an_image_are_listed_and_a_damaged_image_is_none(agent: Path) -> None:
+    image = romfs.image(agent)
+    assert romfs.files(image) == {"board.mpy": 13, "cpns/numbers.mpy": 20, "main.py": 13, "start.mpy": 13}
+    for damaged in (b"", image[:-1], image + b"x", b"\xd2\xcd\x31\x02\x04\x7f", b"\xd2\xcd\x31\x81"):
+        with pytest.raises(ValueError, match="ROMFS"):
+            romfs.files(damaged)
+
+
+def test_numbers_that_boards_do_not_read_are_named() -> None:
+    assert named("boards do not carry out the command 15") == "boards do not carry out the command 15 (try each)"
+    assert named("it has the element 9, which") == "it has the element 9 (image invocation), which"
+    assert named("the parameter -300 twice") == "the parameter -300 twice"
+
+
+def test_classes_of_all_boards_differ(key: offline_key.OfflineKey) -> None:
+    from keycast.updates.file import class_texts
+
+    ids = {class_id.class_id(text) for text in class_texts()}
+    assert len(ids) == len(class_texts()) > 5
+    update = envelope.parse(build("agent", "agent esp32 mpy6", 1, b"image", key.sign))
+    key.public.verify(update)
