@@ -46,7 +46,6 @@ from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged, StoreFailed
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from gateway_agent.updates.resource import PATH as UPDATE_PATH
 from gateway_agent.updates.resource import update_resource
-from gateway_agent.updates.service import FOLDER as UPDATES_FOLDER
 from gateway_agent.updates.service import BoardUpdates
 from gateway_agent.updates.update_key import UpdateKey
 from gateway_agent.uplinks.by_kind import link_of, open_uplink
@@ -71,6 +70,7 @@ SIGNING_FILE = "signing.key"
 NEXT_SIGNING_FILE = "signing.key.next"  # while the signing key rolls over
 SESSIONS_FILE = "sessions.db"
 STORE_FOLDER = "store"
+UPDATES_FOLDER = "updates"
 SERVER_FOLDER = "server"  # of an embedded CPNS Server
 SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
 
@@ -260,6 +260,7 @@ class GatewayApp:
             brokers=self._broker_views,
             commits=lambda: self.commits,
             backed_up_at=partial(last_backup.made_at, self.config.gateway.state_dir),
+            update_of=self.updates.of_board,
             uplink=(self.config.uplink.kind, self.config.uplink.server_id),
             stream=self.stream,
             counters=self.counters,

@@ -86,7 +86,7 @@ def _update_offered(event: events.UpdateOffered) -> str:
     to = [_listed(event.boards)] if event.boards else []
     to += [f"the boards of {_listed(event.groups)}"] if event.groups else []
     way = " by broadcast" if event.by_broadcast else ""
-    return f"{event.kind} update {event.number} is offered{way} to {' and '.join(to) or 'all boards'}"
+    return f"{event.image_kind} update {event.update_number} is offered{way} to {' and '.join(to) or 'all boards'}"
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -125,11 +125,11 @@ _LINES: dict[type, Callable[[Any], str]] = {
     events.GmkArrived: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} has arrived for {event.user}",
     events.GmkRevoked: lambda event: f"GMK {event.key_id} of {_listed(event.groups)} is revoked for {event.user}",
     events.UpdateOffered: _update_offered,
-    events.UpdateWithdrawn: lambda event: f"{event.kind} update {event.number} is withdrawn",
-    events.UpdateAired: lambda event: f"{event.kind} update {event.number} has been broadcast",
-    events.BoardUpdated: lambda event: f"{event.pne_id} runs {event.kind} update {event.number}",
-    events.BoardFellBack: lambda event: f"{event.pne_id} went back from update {event.number}: {event.reason}",
-    events.BoardRefused: lambda event: f"{event.pne_id} does not take update {event.number}: {event.reason}",
+    events.UpdateWithdrawn: lambda event: f"{event.image_kind} update {event.update_number} is withdrawn",
+    events.UpdateAired: lambda event: f"{event.image_kind} update {event.update_number} has been broadcast",
+    events.BoardUpdated: lambda event: f"{event.pne_id} runs {event.image_kind} update {event.update_number}",
+    events.BoardFellBack: lambda event: f"{event.pne_id} went back from update {event.update_number}: {event.problem}",
+    events.BoardRefused: lambda event: f"{event.pne_id} does not take update {event.update_number}: {event.problem}",
 }
 _CODES = {
     events.Retired: "KC1021",

@@ -67,7 +67,6 @@ package(
         "labels.py",
         "manifest.py",
         "numbers.py",
-        "sealing.py",
     ),
     base_path="..",
     opt=2,

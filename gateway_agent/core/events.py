@@ -220,14 +220,14 @@ class GmkRevoked:
 
 @dataclass(frozen=True, slots=True)
 class UpdateOffered:
-    """A person offers an update to boards. `update_id`: in hexadecimal digits; `kind`: "agent" or "firmware".
+    """A person offers an update to boards. `update_id`: in hexadecimal digits; `image_kind`: "agent" or "firmware".
 
     `boards` and `groups`: PNE IDs, and SG IDs of the groups whose members it is for; all boards if both are empty.
     """
 
     update_id: str
-    kind: str
-    number: int
+    image_kind: str
+    update_number: int
     boards: tuple[str, ...]
     groups: tuple[str, ...]
     by_broadcast: bool
@@ -238,8 +238,8 @@ class UpdateWithdrawn:
     """A person offers an update no more."""
 
     update_id: str
-    kind: str
-    number: int
+    image_kind: str
+    update_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +247,8 @@ class UpdateAired:
     """An update has been broadcast to its end. Boards that miss something ask for it now."""
 
     update_id: str
-    kind: str
-    number: int
+    image_kind: str
+    update_number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,26 +256,26 @@ class BoardUpdated:
     """A board has confirmed an update: it reached this PN GW with it."""
 
     pne_id: str
-    kind: str
-    number: int
+    image_kind: str
+    update_number: int
 
 
 @dataclass(frozen=True, slots=True)
 class BoardFellBack:
-    """A board went back from the update `number` to what it ran before, for a `reason` in words."""
+    """A board went back from the update `update_number` to what it ran before; `problem` says why, in words."""
 
     pne_id: str
-    number: int
-    reason: str
+    update_number: int
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
 class BoardRefused:
-    """A board does not take the update `number`, for a `reason` in words."""
+    """A board does not take the update `update_number`; `problem` says why, in words."""
 
     pne_id: str
-    number: int
-    reason: str
+    update_number: int
+    problem: str
 
 
 Event = (

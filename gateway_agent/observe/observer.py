@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
@@ -32,6 +32,7 @@ from gateway_agent.store.delivery_table import NewestConfirmed
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
+from gateway_agent.updates.status import BoardStatus
 
 KEPT_S = 0.5
 _CONFIRMED = "confirmed"
@@ -61,6 +62,7 @@ class Observer:
         brokers: Callable[[], Iterable[BrokerView]],
         commits: Callable[[], int],
         backed_up_at: Callable[[], int],
+        update_of: Callable[[str, Collection[str]], BoardStatus | None],
         uplink: tuple[str, str],
         stream: EventStream,
         counters: Mapping[str, int],
@@ -78,6 +80,7 @@ class Observer:
         self._brokers = brokers
         self._commits = commits
         self._backed_up_at = backed_up_at
+        self._update_of = update_of
         self._uplink = uplink
         self._stream = stream
         self._counters = counters
@@ -246,7 +249,8 @@ class Observer:
                 address=seen.address,
                 software=seen.software,
                 held=pne_id in stored and stored[pne_id].held,
-                memberships=tuple(memberships.get(pne_id, ())),
+                memberships=tuple(memberships[pne_id]),
+                update=self._update_of(pne_id, {each.sg_id for each in memberships[pne_id]}),
             )
             for pne_id, seen in sorted(self._sightings.of_boards(stored).items())
         )

@@ -7,6 +7,8 @@ that shows them escapes them.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway_agent.updates.status import BoardStatus
+
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
@@ -94,7 +96,7 @@ class BoardView:
 
     `heard_at`, `age_s`, `heard_link` and `address`: when it was heard last (only messages that have verified count),
     how many seconds ago (None for never), on which link and from where. `software`: the version of its agent as it
-    says.
+    says. `update`: how far it is with updates, None if it has said nothing about them.
     """
 
     pne_id: str
@@ -106,6 +108,7 @@ class BoardView:
     software: str
     held: bool
     memberships: tuple[MemberView, ...]
+    update: BoardStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

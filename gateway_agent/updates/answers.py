@@ -73,10 +73,6 @@ class BoardAnswers:
             self._counters["updates_refused"] += 1
             raise
 
-    def offered(self, pne_id: str, report: UpdateReport) -> UpdateOffer | None:
-        """Return the update that a board is offered now, None for none."""
-        return offers.offered(self._catalogue.offers, pne_id, self._store.inventory.groups_of(pne_id), report)
-
     def forget_board(self, pne_id: str) -> None:
         """Forget what a board that is gone has asked for."""
         self._limits.forget_board(pne_id)
@@ -92,7 +88,8 @@ class BoardAnswers:
         before = self._board_reports.take(pne_id, report, self._clock.unix())
         self._tell_changes(pne_id, before, report)
         key = self._key if not report.key_id else b""
-        offer = self.offered(pne_id, report)
+        groups = self._store.inventory.groups_of(pne_id)
+        offer = offers.offered(self._catalogue.offers, pne_id, groups, report)
         if offer is None:
             return reports.answer(b"", 0, key, 0)
         return reports.answer(offer.update_id, offer.number, key, self._wait_s(pne_id, offer, report))

@@ -11,6 +11,15 @@ CLASSES_MAX = 8
 _KEY_IDS = (0, n.ID)  # octets
 _NUMBER_MAX = 2**63 - 1  # SQLite's
 
+STATES = {
+    n.IDLE: "idle",
+    n.COLLECTING: "collecting",
+    n.WAITING: "waiting",
+    n.TRIAL: "trial",
+    n.FELL_BACK: "fell-back",
+    n.REFUSED: "refused",
+}
+"""The words for the states of boards."""
 REASONS = {
     n.NOT_CONFIRMED: "it did not reach its gateway with it",
     n.NOT_WHOLE: "the image in its flash was not the signed one",
@@ -77,10 +86,8 @@ def ask() -> bytes:
     return bytes(encode([n.ASK]))
 
 
-def in_words(report: UpdateReport | None, is_offered: bool) -> str:
-    """Return what a board does about updates; `is_offered`: there is one for it. None: it has not said anything."""
-    if report is None:
-        return "has not reported"
+def in_words(report: UpdateReport, is_offered: bool) -> str:
+    """Return what a board does about updates; `is_offered`: there is one for it."""
     match report.state:
         case n.COLLECTING:
             return f"collects {report.wanted}"
@@ -95,9 +102,9 @@ def in_words(report: UpdateReport | None, is_offered: bool) -> str:
     return "is offered one" if is_offered else "wants none"
 
 
-def reason_in_words(report: UpdateReport | None) -> str:
+def reason_in_words(report: UpdateReport) -> str:
     """Return why a board went back or refused, "" if it did not."""
-    if report is None or report.state not in (n.FELL_BACK, n.REFUSED):
+    if report.state not in (n.FELL_BACK, n.REFUSED):
         return ""
     return REASONS.get(report.detail, f"reason {report.detail}, which this release does not know")
 

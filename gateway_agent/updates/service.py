@@ -12,6 +12,7 @@ from gateway_agent.core import events
 from gateway_agent.core.ports import Clock, Unicast
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
+from gateway_agent.updates import offers as rules
 from gateway_agent.updates import status
 from gateway_agent.updates.airing import DATAGRAM, UpdateAiring
 from gateway_agent.updates.answers import BoardAnswers
@@ -22,9 +23,6 @@ from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.ports import QuickAir
 from gateway_agent.updates.status import BoardStatus, OfferStatus
 from gateway_agent.updates.update_key import UpdateKey
-
-FOLDER = "updates"
-"""The folder of signed files, in the state folder."""
 
 
 class BoardUpdates:
@@ -142,16 +140,18 @@ class BoardUpdates:
 
     def status(self) -> dict[str, list[OfferStatus] | list[BoardStatus]]:
         """Return all offers and how far each board is, as JSON values."""
+        boards = sorted(self._boards())
         return {
             "offers": [self._offer_status(each) for each in self._catalogue.offers],
-            "boards": [self.of_board(pne_id) for pne_id in sorted(self._boards())],
+            "boards": [self.of_board(pne_id, self._groups_of(pne_id)) or status.unknown(pne_id) for pne_id in boards],
         }
 
-    def of_board(self, pne_id: str) -> BoardStatus:
-        """Return how far a board is."""
-        known = self._reports.of(pne_id)
-        offer = None if known is None else self._answers.offered(pne_id, known.report)
-        return status.of_board(pne_id, known, offer)
+    def of_board(self, pne_id: str, groups: Collection[str]) -> BoardStatus | None:
+        """Return how far a board is, which is a member of `groups`; None if it has said nothing about updates."""
+        last = self._reports.of(pne_id)
+        if last is None:
+            return None
+        return status.of_board(pne_id, last, rules.offered(self._catalogue.offers, pne_id, groups, last.report))
 
     def follow(self, event: events.Event) -> None:
         """Forget a board that is gone, soon after the event that says so."""
@@ -195,8 +195,8 @@ class BoardUpdates:
         """Return the boards that an offer is for, without those that can not run it as they say."""
         found = []
         for pne_id in sorted(self._boards()):
-            known = self._reports.of(pne_id)
-            can = known is None or offer.class_id in known.report.class_ids
+            last = self._reports.of(pne_id)
+            can = last is None or offer.class_id in last.report.class_ids
             if can and offer.is_for(pne_id, self._groups_of(pne_id)):
                 found.append(pne_id)
         return found
@@ -204,18 +204,18 @@ class BoardUpdates:
     def _offer_status(self, offer: UpdateOffer) -> OfferStatus:
         sent, of = self._airing.progress(offer)
         meant = self._meant(offer)
-        known = [known.report for pne_id in meant if (known := self._reports.of(pne_id)) is not None]
+        said = [last.report for pne_id in meant if (last := self._reports.of(pne_id)) is not None]
         return OfferStatus(
             update_id=offer.update_id.hex(),
             kind=offer.kind,
             number=offer.number,
-            size=self._catalogue.update(offer.update_id).size,
-            boards=tuple(sorted(offer.boards)),
-            groups=tuple(sorted(offer.groups)),
+            image_octets=self._catalogue.update(offer.update_id).size,
+            pne_ids=tuple(sorted(offer.boards)),
+            sg_ids=tuple(sorted(offer.groups)),
             by_broadcast=offer.by_broadcast,
             offered_at=offer.offered_at,
             sent=sent,
-            of=of,
-            meant=len(meant),
-            has_it=sum(report.number(offer.kind) >= offer.number for report in known),
+            datagrams_count=of,
+            boards_count=len(meant),
+            updated_count=sum(report.number(offer.kind) >= offer.number for report in said),
         )

@@ -10,59 +10,68 @@ from suit import numbers as n
 
 @dataclass(frozen=True, slots=True)
 class OfferStatus:
-    """An offer. `update_id`: in hexadecimal digits; `size`: octets of the image; `boards`, `groups`: for whom it is.
+    """An offer. `update_id`: in hexadecimal digits; `image_octets`: size of the image.
 
-    `sent` of `of` datagrams of its airing are sent; both are 0 without one. `has_it` of `meant` boards, those that it
-    is for and that can run it, have it.
+    `pne_ids`, `sg_ids`: boards, and groups whose members it is for; all boards if both are empty. `sent` of
+    `datagrams_count` datagrams of its airing are sent; both are 0 without one. Of the `boards_count` boards that it is
+    for, and that can run it as far as is known, `updated_count` have it.
     """
 
     update_id: str
     kind: str
     number: int
-    size: int
-    boards: tuple[str, ...]
-    groups: tuple[str, ...]
+    image_octets: int
+    pne_ids: tuple[str, ...]
+    sg_ids: tuple[str, ...]
     by_broadcast: bool
     offered_at: int
     sent: int
-    of: int
-    meant: int
-    has_it: int
+    datagrams_count: int
+    boards_count: int
+    updated_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class BoardStatus:
-    """A board. `agent_number`, `firmware_number`: what it has confirmed; `offered`: what it is offered now; 0 for none.
+    """A board. `agent_number`, `firmware_number`: what it has confirmed; `offered_number`: what it is offered now.
 
-    `state`: what it does, in words; `reason`: why it went back or refused, "" if it did not; `missing`: pieces that it
-    missed when it said so; `since`: Unix seconds when it came into this state, 0 for not known; `has_key`: it has an
-    update key.
+    `wanted_number`: what it works on or has tried last. A number is 0 for none. `state`: a word, "" if the board has
+    said nothing; `text`: the same in words for people; `reason`: why it went back or refused, "" if it did not;
+    `missing_count`: pieces that it missed then; `since`: Unix seconds when it came into this state, 0 for not
+    known; `has_key`: it has an update key.
     """
 
     pne_id: str
     agent_number: int
     firmware_number: int
-    offered: int
+    offered_number: int
+    wanted_number: int
     state: str
+    text: str
     reason: str
-    missing: int
+    missing_count: int
     since: int
     has_key: bool
 
 
-def of_board(pne_id: str, known: LastReport | None, offer: UpdateOffer | None) -> BoardStatus:
+def unknown(pne_id: str) -> BoardStatus:
+    """Return the status of a board that has said nothing about updates."""
+    return BoardStatus(pne_id, 0, 0, 0, 0, "", "has not reported", "", 0, 0, False)
+
+
+def of_board(pne_id: str, last: LastReport, offer: UpdateOffer | None) -> BoardStatus:
     """Return the status of a board from what it has said last and what it is offered."""
-    if known is None:
-        return BoardStatus(pne_id, 0, 0, 0, reports.in_words(None, is_offered=False), "", 0, 0, False)
-    report = known.report
+    report = last.report
     return BoardStatus(
         pne_id=pne_id,
         agent_number=report.agent_number,
         firmware_number=report.firmware_number,
-        offered=0 if offer is None else offer.number,
-        state=reports.in_words(report, offer is not None),
+        offered_number=0 if offer is None else offer.number,
+        wanted_number=report.wanted,
+        state=reports.STATES.get(report.state, "unknown"),
+        text=reports.in_words(report, offer is not None),
         reason=reports.reason_in_words(report),
-        missing=report.detail if report.state == n.COLLECTING else 0,
-        since=known.since,
+        missing_count=report.detail if report.state == n.COLLECTING else 0,
+        since=last.since,
         has_key=bool(report.key_id),
     )

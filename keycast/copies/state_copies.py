@@ -27,6 +27,7 @@ from gateway_agent.app import (
     SESSIONS_FILE,
     SIGNING_FILE,
     STORE_FOLDER,
+    UPDATES_FOLDER,
 )
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.core.restore import Counted
@@ -59,7 +60,7 @@ _IDENTITY_OF_SERVER = (server_identity.IDENTITY_FILE, databases.SESSIONS_FILE)
 _OF_GATEWAY = (IDENTITY_FILE, SIGNING_FILE, SESSIONS_FILE, INVENTORY, SERVER, GMKS, GROUPS)
 _OWNED_BY_GATEWAY = (
     *(contents.NAME, IDENTITY_FILE, SIGNING_FILE, NEXT_SIGNING_FILE, SESSIONS_FILE),
-    *(f"{folder}/" for folder in (STORE_FOLDER, SERVER_FOLDER, SEAL_FOLDER)),
+    *(f"{folder}/" for folder in (STORE_FOLDER, SERVER_FOLDER, SEAL_FOLDER, UPDATES_FOLDER)),
 )
 _OF_SERVER = (server_database.FILE_NAME, server_identity.IDENTITY_FILE, databases.SESSIONS_FILE)
 _OWNED_BY_SERVER = (*_OF_SERVER, contents.NAME)

@@ -10,6 +10,7 @@ from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
 from gateway_agent.observe.observer import ServerFacts
 from gateway_agent.observe.snapshot import AlarmView, BoardView, ServiceGroupView, Snapshot
+from gateway_agent.updates.status import OfferStatus
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.operators.operator import typed_credential
 from key_servers.known_names import new_name, require
@@ -45,6 +46,13 @@ def commands(app: GatewayApp, server: CpnsServer | None, snapshot: Callable[[], 
                 new_name(pne_id, "board"), pairing_secret.octets(secret), replace=replace
             )
         ),
+    }
+    known |= {
+        "update.offer": lambda file, boards=(), groups=(), broadcast=False: _offer(
+            app, server, file, boards, groups, broadcast
+        ),
+        "update.status": app.updates.status,
+        "update.withdraw": app.updates.withdraw,
     }
     if server is None:
         return known | commands_elsewhere()
@@ -109,13 +117,25 @@ def _require_group(app: GatewayApp, server: CpnsServer | None, group: str | None
         require(group, known, "Service Group", "Create it first: keycast group create")
 
 
+async def _offer(
+    app: GatewayApp, server: CpnsServer | None, file: str, boards: list[str], groups: list[str], broadcast: bool
+) -> OfferStatus:
+    for pne_id in boards:
+        require(pne_id, app.boards(), "board")
+    known = [each.group.sg_id for each in app.gateway.administration.groups()]
+    known += [] if server is None else [view.sg_id for view in server.list_groups()]
+    for sg_id in groups:
+        require(sg_id, known, "Service Group")
+    return await app.updates.offer(file, boards, groups, broadcast=broadcast)
+
+
 def _boards_listed(app: GatewayApp, snapshot: Callable[[], Snapshot]) -> list[dict[str, Any]]:
     ccs_of = {each.entity_id: each.ccs.hex() for each in _credentials(app)}
     return [_board(each) | {"credential": ccs_of[each.pne_id]} for each in snapshot().boards]
 
 
 def _board(board: BoardView) -> dict[str, Any]:
-    told = {name: value for name, value in asdict(board).items() if name not in ("memberships", "held")}
+    told = {name: value for name, value in asdict(board).items() if name not in ("memberships", "held", "update")}
     return told | {
         "is_held": board.held,
         "sg_ids": [each.sg_id for each in board.memberships],

@@ -154,7 +154,7 @@ async def test_one_broadcast_reaches_all_boards_which_pull_what_they_have_missed
                 await lamp.board.report()
                 assert lamp.board.wait_s > 0
             await asyncio.sleep(max(lamp.board.wait_s for lamp in lamps))
-        assert count == status.of
+        assert count == status.datagrams_count
         for lamp in lamps:
             assert await lamp.board.finish() == IMAGE
             assert lamp.board.pulled <= 3
@@ -183,7 +183,7 @@ async def test_a_gateway_that_is_stopped_in_the_middle_goes_on(tmp_path):
             async with house.listening(hear):
                 await asyncio.sleep(30)
             offered = home.app.updates.status()["offers"][0]
-            assert 0 < first < len(heard) == offered.sent == offered.of
+            assert 0 < first < len(heard) == offered.sent == offered.datagrams_count
             await lamp.endpoint.connect("gw.home", house.wires[0].place)
             assert await lamp.board.finish() == IMAGE  # without another report
 

@@ -77,7 +77,7 @@ async def test_a_reader_that_waits_is_woken_by_an_event_and_by_the_end():
 
 def example(kind):
     """An event of this class with a value of the right type in each field."""
-    values = {int: 0x00010002, float: 1.5, str: "wifi", tuple[str, ...]: ("lamp.porch", "lamp.hall")}
+    values = {int: 0x00010002, float: 1.5, bool: True, str: "wifi", tuple[str, ...]: ("lamp.porch", "lamp.hall")}
     hints = typing.get_type_hints(kind)
     fields = {field.name: values[hints[field.name]] for field in dataclasses.fields(kind)}
     return kind(**fields | ({"kind": "store"} if kind is events.AlarmBegan else {}))

@@ -2,6 +2,7 @@
 -03, -33)."""
 
 import asyncio
+import base64
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ from private_store.migrations import scripts
 from tests.unit.copies_world import LOCK, UNLOCK, back_up, keyed_again, octets_of, put_back
 from tests.unit.home_world import BOARDS, SG, Home
 from tests.unit.private_world import ERRORS, full_disk
+from tests.unit.update_world import signed
 
 NEEDED = {"identity.key", "signing.key", "sessions.db", "store/gateway.db", "server/cpns_server.sqlite3"}
 
@@ -125,6 +127,22 @@ async def test_a_home_comes_back_beside_whatever_is_left(home, backup, tmp_path,
     assert OwnIdentity.load(home.state / "identity.key").x == identity
     version = await keyed_again(home, made)
     assert version >> 16 == (before >> 16) + 1
+
+
+async def test_a_backup_offers_no_update_and_a_restore_ends_those_that_are_offered(home, backup):
+    file = base64.b64encode(signed(5)).decode()
+    async with home.running() as service:
+        await home.live(service)
+        await service.app.updates.offer(file)
+        await service.back_up(str(backup), LOCK.text(), True)
+        assert list((home.state / "updates").iterdir())
+    assert octets_of(backup).keys() == NEEDED
+    made = await put_back(home, backup)
+    assert not (home.state / "updates").exists()
+    async with home.running() as service:
+        assert service.app.updates.status()["offers"] == []
+        await service.app.updates.offer(file)
+    await keyed_again(home, made)
 
 
 @pytest.mark.req("SEC-02", "SEC-03")

@@ -19,6 +19,7 @@ from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.tree_masters import fingerprint
 from gateway_agent.updates import board_reports, limits
 from gateway_agent.updates.service import BoardUpdates
+from gateway_agent.updates.status import BoardStatus
 from gateway_agent.updates.update_key import UpdateKey
 from suit import numbers as n
 from tests.unit.gateway_world import Clock
@@ -88,6 +89,11 @@ class World:
             return self.updates.handle(name, octets)
 
         return Board(ask, **how)
+
+    def of(self, pne_id: str) -> BoardStatus:
+        (found,) = [each for each in self.updates.status()["boards"] if each.pne_id == pne_id]
+        assert isinstance(found, BoardStatus)
+        return found
 
     async def offer(self, file: bytes = FIVE, *boards: str, group: str = "", broadcast: bool = False) -> bytes:
         text = base64.b64encode(file).decode()
@@ -250,7 +256,7 @@ async def test_a_board_that_is_retired_is_forgotten_in_the_middle(world: World) 
         world.store.pn.register("lamp", 1)  # another board of this name
     with pytest.raises(Unknown):
         await lamp.piece(n.PAGE, 0)
-    assert world.updates.of_board("lamp").state == "has not reported"
+    assert world.of("lamp").text == "has not reported"
     assert update_id.hex() not in {path.stem for path in (world.folder / "updates").iterdir()}
 
 
@@ -266,8 +272,8 @@ async def test_that_a_board_fell_back_or_refused_is_told_once(world: World) -> N
         events.BoardFellBack("lamp", 5, "it did not reach its gateway with it"),
         events.BoardRefused("door", 5, "its flash has no room left for it"),
     ]
-    assert world.updates.of_board("lamp").state == "went back from 5"
-    assert world.updates.of_board("door").reason == "its flash has no room left for it"
+    assert world.of("lamp").text == "went back from 5"
+    assert world.of("door").reason == "its flash has no room left for it"
 
 
 async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_missed(world: World) -> None:
@@ -374,11 +380,11 @@ async def test_what_boards_have_said_outlives_the_process(world: World) -> None:
     await lamp.report()
     lamp.state, lamp.detail = n.COLLECTING, 7
     await lamp.report()
-    before = world.updates.of_board("lamp")
-    assert (before.state, before.missing, before.offered) == ("collects 5", 7, 5)
+    before = world.of("lamp")
+    assert (before.state, before.missing_count, before.offered_number) == ("collecting", 7, 5)
     await world.close()
     world.open()
-    assert world.updates.of_board("lamp") == before
+    assert world.of("lamp") == before
     assert await lamp.finish() == IMAGE  # the pieces go on without a report
 
 
@@ -422,8 +428,8 @@ async def test_status_counts_who_has_it(world: World) -> None:
         await board.report()
     seen = world.updates.status()
     (offer,) = seen["offers"]
-    assert (offer.number, offer.meant, offer.has_it, offer.sent, offer.of) == (5, 3, 1, 0, 0)  # type: ignore[union-attr]
-    assert {each.pne_id: each.state for each in seen["boards"]} == {  # type: ignore[union-attr]
+    assert (offer.number, offer.boards_count, offer.updated_count, offer.datagrams_count) == (5, 3, 1, 0)  # type: ignore[union-attr]
+    assert {each.pne_id: each.text for each in seen["boards"]} == {  # type: ignore[union-attr]
         "desk": "has not reported",
         "door": "has 5 and is about to restart",
         "lamp": "wants none",

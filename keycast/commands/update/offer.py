@@ -1,0 +1,62 @@
+"""`keycast update offer`: offer a signed update to the boards of a gateway."""
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from keycast.terminal import completion
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse, sentences
+
+
+def command(
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The update, from keycast update sign.")],
+    board: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BOARD", help="Only to this board; may be repeated.", autocompletion=completion.boards),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SG", help="Only to the members of this Service Group.", autocompletion=completion.groups),
+    ] = None,
+    broadcast: Annotated[
+        bool, typer.Option("--broadcast", help="Broadcast it to all boards; they pull only what they miss.")
+    ] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Offer an update to boards: to all, which pull it one after another, or to those that are named.
+
+    The gateway checks the file, keeps it, and goes on after a restart. A newer update takes the place of an older one;
+    one that was offered to a few is offered to more by the same command. Boards restart into it by themselves.
+
+    Examples: keycast update offer agent.suit --board lamp.porch; later keycast update offer agent.suit --broadcast
+    """
+    from gateway_agent.updates.update_file import OCTETS_MAX
+    from private_store import plain_file
+    from private_store.errors import StoreUnusable
+
+    if broadcast and (board or group):
+        refuse("a broadcast reaches all boards: leave out --broadcast, or --board and --group", "usage", 2)
+    with sentences():
+        octets = plain_file.read(path, OCTETS_MAX, StoreUnusable, missing="Make one: keycast update sign")
+    file = base64.b64encode(octets).decode()
+    offered = ask(config, None, "update.offer", file=file, boards=board or [], groups=group or [], broadcast=broadcast)
+    count = offered["boards_count"]
+    has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
+    answer(
+        offered,
+        f"{what(offered)} is offered to {to_whom(offered)}{' by broadcast' if broadcast else ''}: {has}",
+        "How far they are: keycast update status",
+    )
+
+
+def what(offered: dict[str, Any]) -> str:
+    """Return the kind and the number of an offer, with its ID."""
+    return f"{offered['kind']} update {offered['number']} ({offered['update_id']})"
+
+
+def to_whom(offered: dict[str, Any]) -> str:
+    """Return for which boards an offer is, in words."""
+    groups = f"the members of {', '.join(offered['sg_ids'])}" if offered["sg_ids"] else ""
+    return " and ".join(filter(None, (", ".join(offered["pne_ids"]), groups))) or "all boards"

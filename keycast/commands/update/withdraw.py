@@ -1,0 +1,30 @@
+"""`keycast update withdraw`: offer an update no more."""
+
+from typing import Annotated
+
+import typer
+
+from keycast.commands.update.offer import what
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask
+
+
+def command(
+    update: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[UPDATE]", show_default=False, help="Its number or ID; not needed if it is the only one."
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Offer an update no more, and stop its broadcast at once.
+
+    Boards that have begun with it drop it. Those that run it keep it: to bring them back, sign the files of before with
+    a higher number.
+
+    Example: keycast update withdraw
+    """
+    gone = ask(config, None, "update.withdraw", update=update)
+    has = gone["updated_count"]
+    remark = f"{has} {'board runs' if has == 1 else 'boards run'} it already, and keep it." if has else ""
+    answer(gone, f"{what(gone)} is withdrawn.", *filter(None, [remark]))

@@ -1,0 +1,26 @@
+"""The page of a board says how far it is with its updates."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gateway_agent.observe.snapshot import BoardView
+from gateway_agent.updates.status import BoardStatus
+from tests.integration.web_world import Seen, opened, snapshot, with_password
+
+UPDATE = BoardStatus("lamp", 5, 0, 7, 6, "fell-back", "went back from 6", "it reached no gateway <b>", 0, 86400, True)
+LAMP = BoardView("lamp", True, 0, None, "", "", "", False, (), UPDATE)
+
+
+async def test_the_page_of_a_board_says_how_far_its_update_is(tmp_path: Path) -> None:
+    with_password(tmp_path)
+    collects = replace(UPDATE, text="collects 7", reason="", missing_count=12, firmware_number=3)
+    boards = (LAMP, replace(LAMP, pne_id="door", update=None), replace(LAMP, pne_id="desk", update=collects))
+    async with opened(tmp_path, Seen(snapshot(boards=boards))) as page, page.browser() as browser:
+        await browser.logs_in()
+        text = (await browser.get("/board?pne=lamp")).text
+        for words in ("number 5", "number 7", "went back from 6, because it reached no gateway &lt;b&gt;", "1970-01-0"):
+            assert words in text
+        assert "Firmware" not in text
+        text = (await browser.get("/board?pne=desk")).text
+        assert "It collects 7: 12 pieces missing" in text and "number 3" in text and "because" not in text
+        assert "Updates" not in (await browser.get("/board?pne=door")).text
