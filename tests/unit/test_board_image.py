@@ -107,7 +107,7 @@ def test_an_application_for_another_chip_than_its_boot_loader_is_refused() -> No
 
 
 def test_a_file_larger_than_any_flash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "_SIZE_MAX", len(GOOD) - 1)
+    monkeypatch.setattr(image, "SIZE_MAX", len(GOOD) - 1)
     (tmp_path / "fw.bin").write_bytes(GOOD)
     with pytest.raises(ImageUnusable, match="larger than any flash"):
         image.read(tmp_path / "fw.bin", BOARDS)
