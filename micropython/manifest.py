@@ -67,6 +67,7 @@ package(
         "labels.py",
         "manifest.py",
         "numbers.py",
+        "sealing.py",
     ),
     base_path="..",
     opt=2,

@@ -6,7 +6,7 @@ one SHA-256 and spoils nothing (SEC-10). Pieces of the PN GW pass the same check
 
 from cpns import cborlite
 from cpns import numbers as cpns
-from cpns.errors import MalformedMessage, NotAllowed
+from cpns.errors import MalformedMessage, NotAllowed, Unknown
 from device_agent import tuning
 from device_agent.coap import message as coap
 from device_agent.update.service import NEVER
@@ -20,7 +20,7 @@ _OPTIONS = ((coap.URI_PATH, b"update"), (coap.CONTENT_FORMAT, bytes((cpns.CONTEN
 def piece(service, update_id, what, index):
     """Ask the PN GW for a piece; return its octets (flow).
 
-    Raises as `Session.ask`: NotAllowed if the update is not offered; and MalformedMessage.
+    Raises as `Session.ask`: NotAllowed or Unknown if the update is not offered; and MalformedMessage.
     """
     _, octets = yield from service.session.ask(_OPTIONS, cborlite.encode([n.PIECE, update_id, what, index]))
     octets = cborlite.decode(octets)
@@ -88,18 +88,19 @@ class Collecting:
             return
         try:
             octets = yield from piece(service, self.update_id, what, index)
-        except NotAllowed:
+        except (NotAllowed, Unknown):
             self.drop("withdrawn")
             return
         if service.collecting is self and not self.whole:
             refused = self._take(what, index, octets)
+            if refused:
+                service.receiver.refuse(refused)
             if refused == "no room":
                 self.drop("refused", n.NO_ROOM)
-            elif refused:
-                service.receiver.refuse(refused)
-                service.step_at = service.clock.now() + tuning.UPDATE_RETRY_MIN
             elif service.collecting and not self.whole:
-                service.step_at = service.clock.now() + tuning.UPDATE_PULL_GAP
+                wrong = refused and refused != "duplicate"  # that one was broadcast meanwhile
+                gap = tuning.UPDATE_RETRY_MIN if wrong else tuning.UPDATE_PULL_GAP
+                service.step_at = service.clock.now() + gap
 
     def finish(self):
         """Go on with a whole update that the PN GW names: report that it is whole, then restart."""
@@ -120,6 +121,8 @@ class Collecting:
     def drop(self, state, reason=n.NO_REASON):
         """End it and free the flash: it is "withdrawn", or "refused" for a reason."""
         service = self._service
+        if service.collecting is not self:
+            return
         service.collecting, service.step_at = None, NEVER
         service.known = self.update_id
         try:
@@ -132,12 +135,12 @@ class Collecting:
         code = self._code
         if kind == n.ENVELOPE:
             return "duplicate"
-        if index >= (code.frames if kind == n.FRAME else len(self._page_list) // n.HASH):
+        if index >= (len(self._page_list) // n.HASH if kind == n.PAGE else code.frames):
             return "out of range"
         try:
             if kind == n.PAGE:
                 return self._take_page(index, body)
-            return self._take_frame(index, body)
+            return self._take_frame(index, body, kind == n.SEALED)
         except OSError:
             self.drop("refused", n.FLASH_FAILED)
             return "no flash"
@@ -152,7 +155,7 @@ class Collecting:
         if index == self._wanted:
             self._wanted = None
 
-    def _take_frame(self, index, body):
+    def _take_frame(self, index, body, sealed):
         if not self._lacks[self._code.segment(index)] or self._collection.held(index):
             return "duplicate"
         page, place = frames.page_of(index)
@@ -161,6 +164,10 @@ class Collecting:
                 self._wanted = page
                 self._service.miss()
             return "no page"
+        if sealed:
+            body = self._opened(index, body)
+            if body is None:
+                return "no key"
         if not frames.listed(self._collection.page(page), place, body):
             return "forged"
         self._collection.put(index, body)
@@ -172,6 +179,18 @@ class Collecting:
                 self.finish()
             else:
                 self._service.hint()
+
+    def _opened(self, index, body):
+        # Return the coded frame in the body of a sealed one, or None without its Group Key
+        from suit import sealing
+
+        alias, version = sealing.key_named(body)
+        membership = self._service.membership
+        group = membership.by_alias(membership.pn_alias, alias)
+        key = group and group.ring.receiving_keys(self._service.clock.now() // 1000).get(version)
+        if key is None:
+            return None
+        return sealing.Seal(key, group.id, version, self.update_id).turn(index, body[sealing.HEAD :])
 
     def _count(self, index):
         # Equations that say the same as others do not help: only `solve` knows

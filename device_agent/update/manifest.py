@@ -5,7 +5,7 @@ The checks go from the cheap ones to the signature, and none of them touches the
 
 from hashlib import sha256
 
-from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic
+from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, Unknown
 from device_agent import tuning
 from device_agent.broadcast_receiver import Limiter
 from device_agent.crypto.p256 import VerifyingKey, unhurried
@@ -43,7 +43,7 @@ def pull(service):
     update_id = service.offer
     try:
         octets = yield from piece(service, update_id, n.ENVELOPE, 0)
-    except NotAllowed:
+    except (NotAllowed, Unknown):
         service.new_gateway()
         return
     envelope, reason = yield from _judged(service, update_id, octets)

@@ -1,11 +1,12 @@
 """A PNE that collects an update: by broadcast, by pieces, over restarts; withdrawn, replaced, without room."""
 
-import device_world  # noqa: F401 - the stack of the VM has no room for imports within imports
-from update_world import FIRMWARE, KEY, Update, member, record, updatable
+from device_world import key_of  # first: the stack of the VM has no room for imports within imports
+from update_world import FIRMWARE, KEY, Update, member, record
 from vmtest import req
 
 from device_agent import tuning
 from suit import numbers as n
+from suit import sealing
 
 VM_HEAP_KIB = 256  # the PNE, its PN GW and the image in one heap
 
@@ -139,6 +140,31 @@ def test_after_a_restart_it_goes_on_with_what_is_in_the_flash():
     assert world.updates.restarts >= 2
 
 
+def test_what_is_broadcast_for_the_members_of_a_group_is_opened_by_them():
+    world, offers = member()
+    offers.update = update = Update()
+    offers.by_air = 60
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.PAGE, 0))
+    head, sealed = sealing.head(world.agent.membership.groups["kitchen"].alias, 6), []
+    for index in range(5):
+        seal = sealing.Seal(key_of(6), "kitchen", 6, update.id)
+        sealed.append(update.aired(n.SEALED, index, head + seal.turn(index, update.frame(index))))
+    for datagram in sealed:
+        world.hear(datagram)
+    assert world.agent.receiver.refused == {"no key": 5} and not world.updates.collection.frames
+    world.deliver("kitchen", 6)
+    world.hear(sealed[0][:-1] + bytes((sealed[0][-1] ^ 1,)))
+    assert world.agent.receiver.refused == {"no key": 5, "forged": 1}
+    for datagram in sealed:
+        world.hear(datagram)
+    assert update.held_in(world.updates.collection)
+    other = sealing.head(77, 6) + bytes(n.BLOCK)
+    world.hear(update.aired(n.SEALED, 5, other))
+    world.hear(update.aired(n.SEALED, update.code.frames, other))
+    assert world.agent.receiver.refused == {"no key": 5, "forged": 1, "duplicate": 1, "out of range": 1}
+
+
 @req("SEC-30")
 def test_a_withdrawn_update_is_dropped_and_not_begun_again():
     world, offers = member()
@@ -269,12 +295,12 @@ def test_a_flash_without_room_for_more_frames_ends_the_update():
 
 
 def test_a_board_on_trial_begins_no_other_update():
-    world, offers = updatable(record(trial=2, wanted=5))
-    offers.key = KEY
-    world.join("kitchen", 5)
+    world, offers = member()
+    world.updates.record = record(trial=2, wanted=5)
+    world.boot()
     world.gateway.deaf = True
     air(world, Update(6, seed=b"6"), pause=0)
-    assert world.updates.collection is None
+    assert world.agent.receiver.verifications == 1 and not world.updates.begun
     world.gateway.deaf = False
     offers.update = Update(6, seed=b"6")
     world.run_for(3 * tuning.UPDATE_RETRY_MIN)

@@ -10,7 +10,7 @@ from device_agent.crypto import p256
 from device_agent.update.slot_record import SlotRecord
 from suit import frames
 from suit import numbers as n
-from suit.class_id import agent, class_id
+from suit.class_id import VENDOR, agent, class_id
 from suit.envelope import parse
 from suit.erasure import Code, xor
 
@@ -111,7 +111,7 @@ class Collection:
 class Update:
     """An update `number` of `blocks` blocks, signed with `private`, and all that is broadcast of it."""
 
-    def __init__(self, number=5, blocks=5, private=PRIVATE, of_class=AGENT, kind=b"agent", seed=b""):
+    def __init__(self, number=5, blocks=5, private=PRIVATE, of_class=AGENT, kind=b"agent", seed=b"", vendor=VENDOR):
         self.size = size = blocks * n.BLOCK - _SHORT
         self.code = Code(size)
         self._seed = seed
@@ -122,6 +122,7 @@ class Update:
         for index in range(blocks):
             image.update(self.block(index)[: size - index * n.BLOCK])
         parameters = {"DIGEST": suit_world.digest(image.digest()), "SIZE": size, "CLASS_ID": of_class}
+        parameters["VENDOR_ID"] = vendor
         commands = suit_world.shared(suit_world.image(**parameters), page_list)
         octets = suit_world.manifest(((kind,), (b"frames",)), number, shared=commands)
         unsigned = parse(suit_world.enveloped(octets, frames=page_list))

@@ -1,0 +1,236 @@
+"""What happens to an update in the middle: two ways at once, a flash that fails, another gateway, an old collection."""
+
+import device_world
+from update_world import FIRMWARE, Update, member, record
+from vmtest import req
+
+from cpns import cborlite
+from device_agent import tuning
+from device_agent.key_store import KeyStore
+from suit import numbers as n
+
+VM_HEAP_KIB = 256  # the PNE, its PN GW and the image in one heap
+
+
+def pulling(pieces):
+    """-> (World, Offers, Update) of a PNE that has pulled so many pieces."""
+    world, offers = member()
+    offers.update = update = Update()
+    offers.ask()
+    while len(offers.pulled) < pieces:
+        world.run_for(100)
+    return world, offers, update
+
+
+def meanwhile(update, act):
+    """Call `act(what, index)` while the PN GW answers the next PIECE."""
+    right = update.piece
+
+    def piece(what, index):
+        update.piece = right
+        act(what, index)
+        return right(what, index)
+
+    update.piece = piece
+
+
+def test_a_manifest_that_comes_on_two_ways_begins_one_collection():
+    world, offers = member()
+    offers.update = update = Update()
+    meanwhile(update, lambda what, index: world.hear(update.manifest(world)))
+    offers.ask()
+    world.run_for(60000)
+    assert world.updates.begun == 1 and update.held_in(world.updates.collection)
+    assert world.agent.receiver.verifications == 2
+
+
+def test_a_frame_that_comes_on_two_ways_is_stored_once():
+    world, _, update = pulling(3)
+    meanwhile(update, lambda what, index: world.hear(update.aired(what, index)))
+    world.run_for(60000)
+    assert update.held_in(world.updates.collection) and world.updates.restarts == 1
+    assert world.agent.receiver.refused == {"duplicate": 1}
+
+
+def test_a_broadcast_that_makes_an_update_whole_ends_the_pull():
+    world, offers, update = pulling(3)
+
+    def rest(what, index):
+        for frame in range(update.code.frames):
+            world.hear(update.aired(n.FRAME, frame))
+
+    meanwhile(update, rest)
+    world.run_for(2 * tuning.UPDATE_LEISURE + tuning.UPDATE_RESTART_SPREAD)
+    assert len(offers.pulled) == 4 and world.updates.restarts == 1
+    assert "duplicate" in world.agent.receiver.refused
+
+
+def test_an_update_that_is_withdrawn_during_a_pull_stays_withdrawn():
+    world, offers = member()
+    offers.update = update = Update()
+
+    def withdraw(what, index):
+        offers.update = None
+        world.agent.updating.new_gateway()
+
+    meanwhile(update, withdraw)
+    offers.ask()
+    world.run_for(60000)
+    assert world.updates.begun == 0 and len(offers.pulled) == 1
+
+
+def test_a_flash_that_fails_during_a_pull_ends_it_once():
+    world, offers, update = pulling(3)
+
+    def fail(what, index):
+        world.updates.fails = True
+        world.hear(update.aired(n.FRAME, update.code.frames - 1))
+        world.updates.fails = False
+
+    meanwhile(update, fail)
+    world.run_for(600000)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.FLASH_FAILED)
+    assert world.updates.dropped == 1 and len(offers.pulled) == 4
+    assert [told["state"] for told in world.told("update")] == ["collecting", "refused"]
+    assert world.agent.receiver.refused == {"no flash": 1}
+
+
+def test_a_flash_that_fails_when_all_is_there_ends_the_update():
+    for attribute in ("flush", "full", "drop"):
+        world, offers, update = pulling(3)
+
+        def failing():
+            raise OSError(5)
+
+        setattr(world.updates.collection, attribute, failing)
+        if attribute == "drop":
+            offers.update = None
+            offers.ask()
+        world.run_for(60000)
+        state = (n.IDLE, 0, 0) if attribute == "drop" else (n.REFUSED, update.number, n.FLASH_FAILED)
+        assert offers.states()[-1] == state and not world.updates.restarts
+
+
+def test_another_gateway_gets_a_report_and_what_was_collected_is_dropped():
+    world, offers, _ = pulling(3)
+    world.run_for(20000)
+    assert offers.states()[-1] == (n.WAITING, 5, 0)
+    restarts = world.updates.restarts
+    offers.update = None
+    world.agent._forget_gateway()
+    world.agent.session.address = world.at
+    world.agent.session.adopt(world.agent.session._live or session(world), world.clock.ms, world.at)
+    assert world.agent.updating.due <= world.clock.ms + tuning.UPDATE_LEISURE
+    assert world.updates.restarts == restarts and world.agent.updating.offer == b""
+
+
+def session(world):
+    from device_agent.session import _Held
+
+    return _Held(world.agent.store, "sess", list(device_world.SESSION), 0, False, world.random)
+
+
+def test_a_collection_of_an_update_that_is_not_wanted_any_more_is_dropped_at_the_start():
+    for state in (record(5), record(wanted=5, reason=n.NOT_WHOLE)):
+        world, _, _ = pulling(3)
+        world.updates.record = state
+        world.boot()
+        assert world.updates.dropped == 1 and world.agent.updating.collecting is None
+    world, _, _ = pulling(3)
+    world.updates.collection.envelope = b"\x80"
+    world.boot()
+    assert world.updates.dropped == 1 and world.agent.updating.collecting is None
+
+
+def test_what_a_manifest_says_of_itself_is_remembered_and_not_told():
+    world, offers = member()
+    for update in (Update(of_class=b"another class 16"), Update(4)):
+        world.agent.receiver.refused.clear()
+        for _ in range(3):
+            world.hear(update.manifest(world))
+            world.run_for(2000)
+        assert world.agent.receiver.refused == {"refused update": 2}
+    world.run_for(60000)
+    assert not world.told("update") and (n.REFUSED, 4, n.OLD_NUMBER) not in offers.states()
+
+
+@req("SEC-30")
+def test_another_vendor_or_a_class_of_the_other_kind_is_not_for_this_board():
+    for update in (Update(of_class=FIRMWARE), Update(vendor=b"another vendor16")):
+        world, offers = member()
+        offers.update = update
+        offers.ask()
+        world.run_for(60000)
+        assert offers.states()[-1] == (n.REFUSED, 5, n.OTHER_CLASS)
+
+
+def test_what_is_broadcast_and_refused_is_reported_when_the_gateway_offers_it():
+    world, offers = member()
+    offers.update, offers.by_air = Update(), 3600
+    world.updates.free = 0
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    world.hear(offers.update.manifest(world))
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.NO_ROOM) and not offers.pulled
+    world.run_for(2000)
+    world.hear(offers.update.manifest(world))
+    assert world.agent.receiver.refused == {"refused update": 1}
+
+
+@req("SEC-17")
+def test_an_update_key_that_has_another_job_counts_as_none():
+    world, offers = member()
+    KeyStore(world.medium).save("upkey", world.agent.identity.signing_key)
+    offers.update = Update()
+    offers.ask()
+    world.run_for(60000)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.NO_KEY)
+    assert offers.reports[-1][1][1] == b"" and world.agent.receiver.verifications == 0
+    assert KeyStore(world.medium).load("upkey") == world.agent.identity.signing_key
+
+
+def test_a_key_that_comes_after_a_refusal_lets_the_update_in():
+    world, offers = member(update_key=b"")
+    offers.update = Update()
+    offers.ask()
+    world.run_for(60000)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.NO_KEY)
+    from update_world import KEY
+
+    offers.key = KEY
+    offers.ask()
+    world.run_for(10000)
+    offers.ask()
+    world.run_for(60000)
+    assert offers.states()[-1] == (n.WAITING, 5, 0)
+
+
+def test_an_answer_that_is_no_piece_ends_nothing():
+    world, offers, update = pulling(3)
+    right = world.gateway.resources[n.PATH]
+    wrong = [b"", b"\x80", cborlite.encode("text"), b"\x59"]
+
+    def asked(octets):
+        if cborlite.decode(octets)[0] == n.PIECE and wrong:
+            return 0x44, wrong.pop()
+        return right(octets)
+
+    world.gateway.resources[n.PATH] = asked
+    world.run_for(300000)
+    assert not wrong and len(world.failures) == 4
+    assert update.held_in(world.updates.collection) and offers.states()[-1] == (n.WAITING, 5, 0)
+
+
+def test_a_piece_that_is_not_offered_any_more_as_some_gateways_say_it():
+    for code in (0x83, 0x84):
+        world, offers, _ = pulling(3)
+        right = world.gateway.resources[n.PATH]
+
+        def asked(octets, code=code, right=right):
+            return (code, b"") if cborlite.decode(octets)[0] == n.PIECE else right(octets)
+
+        world.gateway.resources[n.PATH] = asked
+        offers.update = None
+        world.run_for(20000)
+        assert world.updates.dropped == 1 and offers.states()[-1] == (n.IDLE, 0, 0)
