@@ -50,14 +50,14 @@ class Live:
     async def _send(self, request: web.Request, sight: Sight, events: Subscription) -> web.StreamResponse:
         headers = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
         response = web.StreamResponse(headers=headers)
-        await response.prepare(request)
-        await _write(response, f"retry: {tuning.STREAM_RETRY_MS}\n\n" + self._missed(request, sight))
         session = request.app[LOG_IN].session_of(request)
         assert session is not None  # nobody else reaches this
         ended = asyncio.ensure_future(session.ended.wait())
         coming = asyncio.ensure_future(anext(events))
         lost = 0
         try:
+            await response.prepare(request)
+            await _write(response, f"retry: {tuning.STREAM_RETRY_MS}\n\n" + self._missed(request, sight))
             while True:
                 beat = tuning.STREAM_BEAT_S
                 await asyncio.wait((ended, coming), timeout=beat, return_when=asyncio.FIRST_COMPLETED)

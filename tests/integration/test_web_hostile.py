@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -311,3 +312,24 @@ async def test_a_label_has_a_name_that_a_board_can_have(page: Page) -> None:
             fields = {"form_token": token, "do": "label", "pne": name, "secret": "A" * 16}
             answer = await browser.post("/let-in", fields)
             assert answer.status == 409 and "The PNE ID" in answer.text and "<svg" not in answer.text.split("<main")[1]
+
+
+async def test_a_browser_that_leaves_before_its_stream_begins_is_no_fault(page: Page, caplog, monkeypatch) -> None:
+    """So do browsers whose reader goes on to another page at once."""
+    left = asyncio.Event()
+    prepare = web.StreamResponse.prepare
+
+    async def gone(response: web.StreamResponse, request: web.Request) -> object:
+        if request.path == "/live" and request.transport is not None:
+            request.transport.abort()
+            left.set()
+        return await prepare(response, request)
+
+    async with page.browser() as browser:
+        await browser.logs_in()
+        monkeypatch.setattr(web.StreamResponse, "prepare", gone)
+        with pytest.raises(aiohttp.ClientError):
+            await browser.get("/live")
+    await asyncio.wait_for(left.wait(), LONG)
+    await page.listener.close()
+    assert "fault" not in caplog.text
