@@ -78,7 +78,13 @@ async def render(request: web.Request, name: str, *, status: int = 200, **contex
             await asyncio.sleep(0)
             began = time.monotonic()
     octets = "".join(text).encode(errors="replace")
-    response = web.Response(body=octets, status=status, content_type="text/html", charset="utf-8")
+    response = web.Response(
+        body=octets,
+        status=status,
+        content_type="text/html",
+        charset="utf-8",
+        zlib_executor_size=tuning.COMPRESSED_AT_ONCE,
+    )
     if len(octets) >= tuning.COMPRESSED_FROM:
         response.enable_compression()
     return response

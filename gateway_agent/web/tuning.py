@@ -11,6 +11,7 @@ FINISH_S = 0.5  # that a request under way may still take at the end
 LISTEN_AGAIN_S = 10.0  # until a port that was taken is tried again
 RENDER_TURN_S = 0.005  # of rendering, then the event loop serves boards; a page of 1,000 boards takes many turns
 COMPRESSED_FROM = 1024  # octets of a page; less is not worth the time
+COMPRESSED_AT_ONCE = 1 << 16  # octets: 1 ms of a small processor, less than it may take until a thread has its turn
 STATIC_AGE_S = 365 * 86400  # a file's URL changes with its content
 
 PASSWORD_MIN = 8  # characters

@@ -30,15 +30,14 @@
     }
   }
 
-  // htmx comes after the page is there: nothing that a person reads needs it.
-  const loaded = new Promise((go) => {
-    addEventListener("load", () => {
-      const script = document.createElement("script");
-      script.src = body.dataset.htmx;
-      script.onload = go;
-      document.head.append(script);
-    });
-  });
+  // htmx and the stream of events come after the page is there: nothing that a person reads needs them.
+  const there = new Promise((go) => addEventListener("load", () => setTimeout(go)));
+  const loaded = there.then(() => new Promise((go) => {
+    const script = document.createElement("script");
+    script.src = body.dataset.htmx;
+    script.onload = go;
+    document.head.append(script);
+  }));
 
   // One reading at a time; whatever happens meanwhile makes one more.
   let reading = false, due = false, wait = 0, halted = false, read_at = -REFRESH_MS;
@@ -92,10 +91,9 @@
       read();
     });
   }
-  tick();
   setInterval(tick, 1000);
   if (body.dataset.live) {
-    listen(body.dataset.live);
+    there.then(() => listen(body.dataset.live));
     setInterval(() => { if (!document.hidden) soon(); }, EVERY_MS);
     document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
   }
