@@ -97,7 +97,7 @@ def parts(octets):
     found = envelope.value
     for key, part in found.items():
         if key not in (l.AUTHENTICATION, l.MANIFEST, FRAMES_URI, IMAGE_URI):
-            raise MalformedMessage("the envelope has the element %s, which boards do not read" % str(key)[:20])
+            raise MalformedMessage("the envelope has the element %s, which boards do not read" % repr(key)[:20])
         if not isinstance(part, bytes):
             raise MalformedMessage("an element of the envelope is no byte string")
     for key in (l.AUTHENTICATION, l.MANIFEST):

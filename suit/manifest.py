@@ -138,4 +138,4 @@ def _octets(value, length):
 
 
 def _name(label):
-    return str(label)[:20]
+    return repr(label)[:20]  # a person may see it, and text may have controls in it

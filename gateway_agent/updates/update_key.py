@@ -6,7 +6,7 @@ The gateway tells it to its boards and verifies with it what it is to offer. It 
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -48,7 +48,7 @@ class UpdateKey:
             key = load_pem_public_key(octets)
             if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
                 raise ValueError
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             raise IdentityError(
                 f"{path} is not the public part of a key for updates.", "Name the file FILE.pub of keycast update key."
             ) from None

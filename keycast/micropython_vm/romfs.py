@@ -17,7 +17,7 @@ _SEAL = 64
 IMAGE_MAX = SLOT - _SEAL
 """Octets of an image that has room in a slot."""
 
-_MAGIC = b"\xd2\xcd\x31"
+MAGIC = b"\xd2\xcd\x31"
 _VERBATIM, _DIRECTORY, _FILE = 2, 4, 5
 _DEPTH_MAX = 8
 
@@ -26,16 +26,16 @@ def image(folder: Path) -> bytes:
     """Return the image with the files and folders of `folder`, in the order of their names."""
     content = _content(folder)
     size = _number(len(content))
-    if (len(_MAGIC) + len(size) + len(content)) % 2:
+    if (len(MAGIC) + len(size) + len(content)) % 2:
         size = b"\x80" + size  # images have an even length
-    return _MAGIC + size + content
+    return MAGIC + size + content
 
 
 def files(image: bytes) -> dict[str, int]:
     """Return the files in an image, path -> octets. Raises ValueError if it is none, or does not end where it says."""
-    if not image.startswith(_MAGIC):
+    if not image.startswith(MAGIC):
         raise ValueError("no ROMFS image")
-    size, at = _read_number(image, len(_MAGIC))
+    size, at = _read_number(image, len(MAGIC))
     if len(image) - at != size:
         raise ValueError("a ROMFS image with another length")
     return dict(_files(image, at, len(image), "", _DEPTH_MAX))

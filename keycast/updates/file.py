@@ -42,6 +42,9 @@ def _files(found: envelope.Envelope) -> list[dict[str, str | int]] | None:
     if found.kind != envelope.AGENT or found.image is None:
         return None
     try:
-        return [{"name": name, "octets": octets} for name, octets in romfs.files(found.image).items()]
+        files = romfs.files(found.image)
     except ValueError:
         raise MalformedMessage("the image of the agent is no ROMFS image") from None
+    if not all(name.isprintable() for name in files):  # a terminal may act on it
+        raise MalformedMessage("a file in the image has a name that cannot be shown")
+    return [{"name": name, "octets": octets} for name, octets in files.items()]

@@ -37,7 +37,7 @@ from tests.unit import firmware_images
 PROJECT = Path(__file__).parents[2]
 
 
-def _file(read: Callable[[Path], Any]) -> Callable[[bytes], None]:
+def in_file(read: Callable[[Path], Any]) -> Callable[[bytes], None]:
     """`read` as a parser of octets: they stand in a file that only its owner can read."""
     folder = tempfile.TemporaryDirectory()
     path = Path(folder.name) / "file"
@@ -177,12 +177,12 @@ TARGETS = (
     Target("key-store", _key_store, (CpnsError,), (_flash_copies("gkdk0", RECORD.pack()),)),
     Target("configuration", load.parse, (ConfigError,), (_CONFIG, b"a = " + b"[" * 3000)),
     Target("control-line", _control, (), (b'{"do": "status", "with": {"a": 1}}\n', b'{"do": []}', _DEEP)),
-    Target("backup", _file(_read_backup), (StoreUnusable,), _BACKUPS),
-    Target("backup-recipient", _file(backup_keys.recipient), (StoreUnusable,), (_RECIPIENT, b"[" * 3000)),
-    Target("identity-file", _file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
-    Target("signing-key-file", _file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
-    Target("master-secrets", _file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
-    Target("mikey-key-file", _file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
+    Target("backup", in_file(_read_backup), (StoreUnusable,), _BACKUPS),
+    Target("backup-recipient", in_file(backup_keys.recipient), (StoreUnusable,), (_RECIPIENT, b"[" * 3000)),
+    Target("identity-file", in_file(OwnIdentity.load), (IdentityError,), (_IDENTITY, b"[" * 3000)),
+    Target("signing-key-file", in_file(BroadcastSigningKey.load), (IdentityError,), (_SIGNING,)),
+    Target("master-secrets", in_file(master_secrets.load), (SecretFileUnusable,), (_SECRETS, b"[" * 3000)),
+    Target("mikey-key-file", in_file(read_keys), (typer.BadParameter,), (_KEY_FILE.read_bytes(), b"[" * 3000)),
     Target("board-answer", _board_answer, (), (b'{"pne_id": "lamp", "groups": 2, "cleared": true}', b"[" * 3000)),
     Target(
         "firmware-image",
@@ -192,7 +192,7 @@ TARGETS = (
     ),
     Target(
         "hardware-file",
-        _file(catalogue.load),
+        in_file(catalogue.load),
         (catalogue.BadHardwareFile,),
         (*(path.read_bytes() for path in _BOARDS), b"name = '\xff'", b"a = " + b"[" * 3000),
     ),

@@ -18,6 +18,8 @@ from device_agent.end_to_end import entity_user_keys
 from device_agent.end_to_end.tunnel import TunnelDriver
 from mikey_sakke import key_parameters
 from mikey_sakke import message as mikey
+from suit import envelope as suit_envelope
+from suit import manifest as suit_manifest
 
 KEY = bytes(range(16))
 ROW = 23
@@ -138,6 +140,8 @@ PARSERS = {
     "key-ring": lambda data: KeyRing.load(data, 0),
     "mikey": mikey.parse,
     "key-parameters": key_parameters.decode,
+    "suit-envelope": suit_envelope.parse,
+    "suit-manifest": suit_manifest.read,
 }
 
 

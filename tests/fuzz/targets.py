@@ -3,6 +3,13 @@
 A target takes any octets and ends normally or with an error that its callers expect; anything else is a finding.
 """
 
-from tests.fuzz import datagrams, files, servers, val_clients, virtual_boards
+from tests.fuzz import datagrams, files, servers, updates, val_clients, virtual_boards
 
-TARGETS = (*datagrams.TARGETS, *files.TARGETS, *servers.TARGETS, *val_clients.TARGETS, *virtual_boards.TARGETS)
+TARGETS = (
+    *datagrams.TARGETS,
+    *files.TARGETS,
+    *servers.TARGETS,
+    *updates.TARGETS,
+    *val_clients.TARGETS,
+    *virtual_boards.TARGETS,
+)

@@ -133,10 +133,11 @@ def test_what_must_be_said_of_a_component():
 
 
 def test_elements_that_boards_do_not_read():
-    assert "the element #other" in reason(w.enveloped(other=b"x"))
+    assert "the element '#other'" in reason(w.enveloped(other=b"x"))
+    assert "\x1b" not in reason(w.enveloped(**{"\x1b[2J": b"x"}))
     good = {1: 1, 2: 7, 3: b"", 7: b"", 20: b""}
     for label in (4, 5, 8, 9, 16, 23, "x"):
-        assert "the element %s" % label in reason(encode(dict(list(good.items()) + [(label, 0)])), manifest.read)
+        assert "the element %r" % label in reason(encode(dict(list(good.items()) + [(label, 0)])), manifest.read)
     for label in good:
         lacking = {key: value for key, value in good.items() if key != label}
         assert reason(encode(lacking), manifest.read) == "the manifest lacks the element %d" % label

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cpns.errors import MalformedMessage
 from keycast.board.faults import ImageUnusable
 from keycast.hardware.catalogue import all_boards
 from keycast.micropython_vm import compile, romfs
-from keycast.updates import images, offline_key
+from keycast.updates import file, images, offline_key
 from keycast.updates.faults import ImageRefused
 from private_store import sealed
 from private_store.errors import StoreUnusable
@@ -244,6 +245,16 @@ def test_the_files_in_an_image_are_listed_and_a_damaged_image_is_none(agent: Pat
     for damaged in (b"", image[:-1], image + b"x", b"\xd2\xcd\x31\x02\x04\x7f", b"\xd2\xcd\x31\x81"):
         with pytest.raises(ValueError, match="ROMFS"):
             romfs.files(damaged)
+
+
+def test_a_file_whose_name_would_move_the_cursor_is_not_shown(
+    tmp_path: Path, agent: Path, key: offline_key.OfflineKey
+) -> None:
+    (agent / "a\x1b[2J.mpy").write_bytes(b"M\x06\x00\x1f")
+    path = tmp_path / "a.suit"
+    path.write_bytes(build("agent", "agent esp32 mpy6", 1, romfs.image(agent), key.sign))
+    with pytest.raises(MalformedMessage, match="a name that cannot be shown"):
+        file.read(path)
 
 
 def test_numbers_that_boards_do_not_read_are_named() -> None:
