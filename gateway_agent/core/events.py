@@ -230,7 +230,7 @@ class UpdateOffered:
     update_number: int
     boards: tuple[str, ...]
     groups: tuple[str, ...]
-    by_broadcast: bool
+    is_broadcast: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,7 +212,7 @@ class BoardUpdates:
             image_octets=self._catalogue.update(offer.update_id).size,
             pne_ids=tuple(sorted(offer.boards)),
             sg_ids=tuple(sorted(offer.groups)),
-            by_broadcast=offer.by_broadcast,
+            is_broadcast=offer.by_broadcast,
             offered_at=offer.offered_at,
             sent=sent,
             datagrams_count=of,

@@ -23,7 +23,7 @@ class OfferStatus:
     image_octets: int
     pne_ids: tuple[str, ...]
     sg_ids: tuple[str, ...]
-    by_broadcast: bool
+    is_broadcast: bool
     offered_at: int
     sent: int
     datagrams_count: int

@@ -166,7 +166,7 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
             await desk.follow(reading.next())
 
 
-@reads((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"))
+@reads((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"), (UPDATE, "Offering an update"))
 async def test_who_signs_updates(tmp_path: Path, reading: Reading) -> None:
     """The gateway starts with the section of the page; what boards do with an update is tried elsewhere."""
     async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
@@ -181,6 +181,9 @@ async def test_who_signs_updates(tmp_path: Path, reading: Reading) -> None:
             assert "is right" in await desk.done("keycast gateway check")
             assert "for agent esp32 mpy6" in await desk.follow(reading.next())
             assert "signature: good, by update.key.pub" in await desk.follow(reading.next())
+            await desk.done("keycast gateway run")
+            assert "is offered to all boards" in await desk.follow(reading.next())
+        assert "is withdrawn" in await desk.done("keycast update withdraw")
 
 
 @reads((HOME_ASSISTANT, "Start"), (HOME_ASSISTANT, "What can be done over MQTT"))

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from gateway_agent.core.end_to_end.carried_keys import CarriedStatus
 from gateway_agent.radios.adapters import Adapter
 from gateway_agent.radios.medium import Health, Radio
+from gateway_agent.updates.status import BoardStatus, OfferStatus
 from key_servers.cpns_server.operators.access import OperatorToken, Scope
 from key_servers.cpns_server.values import BrokerStatus, PneDelivery, ServerAlarm
 from keycast.board.agent_files import Running
@@ -27,6 +28,9 @@ from keycast.board.ports import Port
 from keycast.board.survey import Seen
 from keycast.commands import group, radios, server, server_access, status
 from keycast.commands.board import flash, list_boards, pair, release, retire
+from keycast.commands.update import offer as update_offer
+from keycast.commands.update import status as update_status
+from keycast.commands.update import withdraw as update_withdraw
 from keycast.program import program
 from keycast.services.radio_survey import AdapterHere, Survey
 from tests.unit.test_keycast_steering import SG, Home, home
@@ -111,11 +115,18 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     answers["server.restore"], answers["server.confirm-members"] = [SG], 9
     answers["board.pair"] = "lamp.hall"
     answers["server.add-token"] = "0.0"
+    offered = OfferStatus("0b" * 8, "agent", 5, 9000, ("lamp.hall",), (SG,), True, 1, 7, 22, 3, 1)
+    board = BoardStatus("lamp.hall", 4, 1, 5, 5, "fell-back", "went back from 5", "it is wrong", 3, 1, True)
+    answers["update.status"] = {"offers": [asdict(offered)], "boards": [asdict(board)]}
+    answers["update.offer"] = answers["update.withdraw"] = asdict(offered)
+    (folder / "agent.suit").write_bytes(b"")
     answers["server.tokens"] = [asdict(OperatorToken("0", "alice", Scope.READ, 1))]
 
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
+    for module in (update_offer, update_status, update_withdraw):
+        monkeypatch.setattr(module, "ask", ask)
     for module in (status, pair, release, retire, group, server, server_access):
         monkeypatch.setattr(module, "ask", ask)
     monkeypatch.setattr(list_boards, "asked", ask)
@@ -159,6 +170,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
             "server token revoke alice",
             f"group policy {SG} --period 3600",
         ),
+        *(f"update offer {folder / 'agent.suit'}", "update status", "update withdraw"),
         *("server add-gateway gw home aa", "server block-gateway gw", "server replace-gateway gw gw2 aa"),
     ]
     return [typed(*each.split()) for each in words]

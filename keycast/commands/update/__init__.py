@@ -2,7 +2,7 @@
 
 import typer
 
-from keycast.commands.update import key, show, sign
+from keycast.commands.update import key, offer, show, sign, status, withdraw
 from keycast.terminal.json_option import Answering
 
 app = typer.Typer(cls=Answering, no_args_is_help=True)
@@ -11,6 +11,9 @@ _WORDS = {
     "key": key,
     "sign": sign,
     "show": show,
+    "offer": offer,
+    "status": status,
+    "withdraw": withdraw,
 }
 for _word, _module in _WORDS.items():
     app.command(_word)(_module.command)

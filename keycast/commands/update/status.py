@@ -50,6 +50,6 @@ def _offer(each: dict[str, Any]) -> tuple[str, ...]:
         str(each["number"]),
         to_whom(each),
         local(each["offered_at"]),
-        aired if each["by_broadcast"] else "",
+        aired if each["is_broadcast"] else "",
         f"{each['updated_count']} of {each['boards_count']}",
     )

@@ -1,0 +1,91 @@
+"""`keycast update offer`, `status` and `withdraw`, over the control socket of a gateway that runs."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from keycast.program import program
+from tests.unit.home_world import BOARDS, SG, Home
+from tests.unit.update_world import image, signed
+
+# the command blocks this thread while the gateway answers in the loop of another one
+pytestmark = pytest.mark.real_time
+
+
+class Desk:
+    """A person beside a gateway with the boards lamp, door and desk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = Home(folder)
+
+    async def type(self, *words: str) -> tuple[int, str]:
+        typed = ["update", *words, "--config", str(self.home.path)]
+        run = await asyncio.to_thread(CliRunner().invoke, program(typed), typed, env={"COLUMNS": "200"})
+        return run.exit_code, run.output
+
+    async def told(self, *words: str) -> Any:
+        return json.loads((await self.type(*words, "--json"))[1])
+
+    def file(self, name: str, octets: bytes) -> str:
+        (self.folder / name).write_bytes(octets)
+        return str(self.folder / name)
+
+
+async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    five = desk.file("five.suit", signed(5, image(100_000)))  # more than a line over the socket used to have
+    async with desk.home.running() as service:
+        await desk.home.live(service)
+        assert "No update is offered" in (await desk.type("status"))[1]
+        code, text = await desk.type("offer", five, "--board", "lamp")
+        assert code == 0 and "agent update 5" in text and "is offered to lamp: 1 board that may run it" in text
+        code, text = await desk.type("offer", five, "--board", "door", "--group", SG)
+        assert code == 0 and f"to door, lamp and the members of {SG}: {len(BOARDS)} boards" in text
+        assert (await desk.told("offer", five))["pne_ids"] == []
+        seen = await desk.told("status")
+        assert [each["number"] for each in seen["offers"]] == [5]
+        assert [(each["pne_id"], each["state"], each["since"]) for each in seen["boards"]] == [
+            (name, "", None) for name in sorted(BOARDS)
+        ]
+        code, text = await desk.type("status")
+        assert code == 0 and "all boards" in text and text.count("has not reported") == len(BOARDS)
+        code, text = await desk.type("withdraw", "5")
+        assert code == 0 and "agent update 5" in text and "is withdrawn." in text
+        assert (await desk.told("status"))["offers"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "code"),
+    [
+        (("offer", "FILE", "--board", "lmap"), "there is no board 'lmap'. Did you mean 'lamp'?", "unknown"),
+        (("offer", "FILE", "--group", "home/lihgts"), "Did you mean 'home/lights'?", "unknown"),
+        (("offer", "FILE", "--board", "lamp", "--broadcast"), "a broadcast reaches all boards", "usage"),
+        (("offer", "FILE", "--broadcast"), "no network for broadcasts is up", "not-allowed"),
+        (("offer", "OLDER"), "update 5 is offered there, which is newer than 4", "not-allowed"),
+        (("offer", "CUT"), "CBOR: truncated", "malformed-message"),
+        (("offer", "NONE"), "Make one: keycast update sign", "store-unusable"),
+        (("withdraw", "6"), "no update 6 is offered; those are: 5", "unknown"),
+    ],
+)
+async def test_what_is_wrong_is_said(tmp_path: Path, words: tuple[str, ...], sentence: str, code: str) -> None:
+    desk = Desk(tmp_path)
+    files = {"FILE": signed(5), "OLDER": signed(4), "CUT": signed(6)[:-1]}
+    names = {name: desk.file(name, octets) for name, octets in files.items()} | {"NONE": str(tmp_path / "NONE")}
+    async with desk.home.running() as service:
+        await desk.home.live(service)
+        await desk.type("offer", names["FILE"])
+        refused = await desk.told(*(names.get(word, word) for word in words))
+        assert sentence in refused["error"] and refused["code"] == code
+        assert [each["number"] for each in (await desk.told("status"))["offers"]] == [5]
+
+
+async def test_without_a_gateway_nothing_answers(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.home.state.mkdir(mode=0o700)
+    for words in (("status",), ("withdraw",), ("offer", desk.file("five.suit", signed(5)))):
+        assert (await desk.told(*words))["code"] == "control-unavailable"
