@@ -57,6 +57,7 @@ import console
 import machine
 import status
 from application import Application
+from updates import UpdatesOnDemand
 from watch import Watch
 
 from device_agent import tuning
@@ -90,8 +91,12 @@ class StationLink(UdpLink):
         return station.broadcast_address() or self._everybody
 
 
-def run():
-    """Run the board until a tool asks for the end, or an error ends the agent; then the board resets."""
+def run(trial=False):
+    """Run the board until a tool asks for the end, or an error ends the agent; then the board resets.
+
+    `trial`: the agent or the firmware is on trial, and must be confirmed soon.
+    """
+    watch.trial = trial
     gc.collect()
     try:
         try:
@@ -175,7 +180,7 @@ async def _main():
         links.append(GattLink(radio, clock))
         media.append(AdvertMedium(radio, clock))
         running.append(radio.run())  # pyright: ignore[reportAttributeAccessIssue]
-    node = Node(storage, links, media, clock, os.urandom, watch.on_event)
+    node = Node(storage, links, media, clock, os.urandom, watch.on_event, UpdatesOnDemand(storage))
     gc.threshold(tuning.GARBAGE_MAX)
     running += [watch.run(node), node.run(), app.keep_running(node), console.serve(lambda: _describe(node))]
     if LIGHT_PIN >= 0:

@@ -9,6 +9,7 @@ import sys
 import time
 
 print("keycast: start: any key within 2 s for the REPL")
+trial = False
 try:
     line = select.poll()
     line.register(sys.stdin, select.POLLIN)
@@ -19,20 +20,24 @@ try:
         called = bool(line.poll(50)) and sys.stdin.buffer.read(1) != b"\0"
     line = None
     if not called:
-        import rom_slots
+        import agent_slots
 
-        rom_slots.mount()
-        del rom_slots, sys.modules["rom_slots"]
+        trial = agent_slots.mount()
+        del agent_slots
         import start
 
-        if start.ready():
+        if start.ready(trial):
             del start, sys.modules["start"]
             import board
 
-            board.run()
+            board.run(trial)
 except KeyboardInterrupt:
     pass
 except Exception as error:  # noqa: BLE001 - a board that resets now would come back to the same error
     sys.print_exception(error)
+    if trial:  # it is started again, or the agent before it
+        import machine
+
+        machine.reset()
     print("keycast: safe-mode the files of this board do not run: use `keycast board rescue`")
 print("keycast: waiting for a tool")

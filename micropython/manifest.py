@@ -1,6 +1,7 @@
 # The files of a board, in the manifest format of MicroPython's firmware build. Written by `make manifest` from what
 # board.py imports; a test fails when it is out of date.
 
+module("agent_slots.py", opt=2)
 module("application.py", opt=2)
 module("ble.py", opt=2)
 module("board.py", opt=2)
@@ -14,11 +15,14 @@ module("nvs_store.py", opt=2)
 module("pairing_window.py", opt=2)
 module("radio_memory.py", opt=2)
 module("radio_reserve.py", opt=2)
-module("rom_slots.py", opt=2)
+module("rom_file.py", opt=2)
+module("slot_images.py", opt=2)
 module("start.py", opt=2)
 module("status.py", opt=2)
 module("status_lines.py", opt=2)
 module("strikes.py", opt=2)
+module("update_slots.py", opt=2)
+module("updates.py", opt=2)
 module("watch.py", opt=2)
 module("wifi.py", opt=2)
 package(
@@ -114,10 +118,17 @@ package(
         "unpaired.py",
         "update/__init__.py",
         "update/collecting.py",
+        "update/collection.py",
+        "update/head.py",
+        "update/install.py",
         "update/key.py",
         "update/manifest.py",
+        "update/piece_log.py",
+        "update/places.py",
         "update/reports.py",
         "update/service.py",
+        "update/slot_record.py",
+        "update/slots.py",
     ),
     base_path="..",
     opt=2,

@@ -4,6 +4,7 @@ A board that cannot or must not start its agent says why, shows it by its light,
 octet comes on the serial line: then it goes to the REPL.
 """
 
+import os
 import select
 import sys
 import time
@@ -25,8 +26,11 @@ TICK_MS = 50
 HELD_MS, STUCK_MS = 200, 6000
 
 
-def ready():
-    """Return True if the agent can be started. Otherwise say why, and return False when a tool calls."""
+def ready(trial=False):
+    """Return True if the agent can be started. Otherwise say why, and return False when a tool calls.
+
+    A `trial` of an agent that cannot be started ends: the board restarts with the one before.
+    """
     storage = NvsStore()
     store = KeyStore(storage)
     _, light, kind, button, _ = parts(store)
@@ -34,11 +38,14 @@ def ready():
         return False
     try:
         _finish_provisioning(store)
+        _install(storage, store)
         hindrance = _hindrance(storage, store)
     except OSError as error:
         hindrance = "no-storage", " (%s)" % error
     if hindrance is None:
         return True
+    if hindrance and trial:
+        _end_trial(storage, store)
     if hindrance:
         status.tell(*hindrance)
         _wait(Light(light, kind))
@@ -53,6 +60,30 @@ def _finish_provisioning(store):
 
         pending.finish(store)
         machine.reset()
+
+
+def _install(storage, store):
+    # Install what was collected of an update, if that waits
+    try:
+        os.stat((getattr(os, "getenv", lambda name: None)("BOARD_FILES") or "/") + "update.suit")
+    except OSError:
+        return
+    import update_slots
+
+    if update_slots.install(storage, store):
+        machine.reset()
+    update_slots.unload()
+
+
+def _end_trial(storage, store):
+    from device_agent.update import slot_record
+    from suit import numbers
+
+    strikes.over(storage)
+    record = slot_record.load(store)
+    record.fall_back(numbers.NOT_CONFIRMED)
+    slot_record.save(store, record)
+    machine.reset()
 
 
 def _held(pin):

@@ -14,6 +14,7 @@ from radio_memory import memory
 
 WATCHDOG_MS = 30000  # a loop that stands still resets the board; a turn of the loop takes a hundredth of this
 LONG_ENOUGH_MS = 60000
+TRIAL_MS = 900000  # in which an agent or a firmware on trial must be confirmed
 CHECK_MS = 1000
 
 
@@ -30,6 +31,7 @@ class Watch:
         self._radio = radio
         self._pass_on = pass_on
         self._refused = None  # True or False if the gateway was not reached lately, and refuses or not
+        self.trial = False  # this start is one of a trial
         self.counted = True  # this start counts as one that ended within a minute, if it ends now
 
     def on_event(self, name, values):
@@ -47,10 +49,12 @@ class Watch:
             long_enough = not self.counted or time.ticks_diff(time.ticks_ms(), begun) >= LONG_ENOUGH_MS
             if dog:
                 dog.feed()
-            elif long_enough or node.reached:
+            elif long_enough or node.reached or self.trial:
                 dog = machine.WDT(timeout=WATCHDOG_MS)
             if self.counted and long_enough:
                 self.over(self._storage)
+            if self.trial and time.ticks_diff(time.ticks_ms(), begun) >= TRIAL_MS:
+                self._end_trial()
             code = self._state(node)
             status.tell(code, ": %d octets in one piece" % memory.lowest if code == "low-memory" else "")
             await asyncio.sleep_ms(CHECK_MS)
@@ -71,6 +75,13 @@ class Watch:
             except OSError:  # the flash fails, which is no reason to end the agent
                 self.counted = False
             sys.modules.pop("strikes", None)
+
+    def _end_trial(self):
+        from updates import UpdatesOnDemand
+
+        if UpdatesOnDemand(self._storage).state().trial:
+            machine.reset()  # the next start of the trial, or the agent before
+        self.trial = False
 
     def _state(self, node):
         station = self._station

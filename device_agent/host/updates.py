@@ -37,5 +37,8 @@ class _Files:
             raise ValueError(f"no {kind} here")
         return None
 
+    def closed(self) -> None:
+        pass
+
     def place(self, slot: int) -> FilePlace:
         return FilePlace(f"{self.folder}agent.{slot}")

@@ -1,41 +1,34 @@
 """What of an update has come so far, in the files of a board: its envelope, its pages of hashes, its coded frames.
 
 A block of an image that lies in a partition is written where it belongs, and only noted here. After a power cut all is
-there but the last pieces. HEAD is written first and removed first: without it the other files do not count.
+there but the last pieces.
 """
 
-import os
-
-from cpns import cborlite
-from cpns.errors import CpnsError
+from device_agent.update import head as stored
 from device_agent.update.piece_log import PieceLog
-from device_agent.update.places import remove
 from suit import numbers as n
 from suit.erasure import Code
-
-HEAD, NEXT_HEAD, PAGES, FRAMES, PLACED = "update.suit", "update.new", "update.pages", "update.log", "update.set"
-FORMAT = 1
-SPARE = 16  # coded frames of a segment that are kept beyond as many as it has blocks: some say what others said
 
 
 class FlashCollection:
     """An update that is being collected in `folder`, a path that ends with a slash (ports.Collection).
 
     `head` is (kind, number, size, digest, slot, whether it is to be installed, envelope); `place` is where the image
-    comes to lie; `room` is the number of frames that the file of them may have.
+    comes to lie; `room` is the number of frames that the file of them may have; `closed` is called at the end.
     """
 
-    def __init__(self, folder, head, place, room):
+    def __init__(self, folder, head, place, room, closed):
         self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope = head
         self.place = place
         self.code = Code(self.size)
         self._folder = folder
-        self._pages = PieceLog(folder + PAGES, n.PAGE_FRAMES * n.HASH)
-        self._frames = PieceLog(folder + FRAMES, n.BLOCK)
-        self._placed = PieceLog(folder + PLACED, 0) if place.in_place else None
+        self._pages = PieceLog(folder + stored.PAGES, n.PAGE_FRAMES * n.HASH)
+        self._frames = PieceLog(folder + stored.FRAMES, n.BLOCK)
+        self._placed = PieceLog(folder + stored.PLACED, 0) if place.in_place else None
         self._room = room
+        self._closed = closed
         self._held = bytearray((self.code.frames + 7) // 8)
-        self._wanted = [SPARE] * self.code.segments  # frames that are of use yet
+        self._wanted = [stored.SPARE] * self.code.segments  # frames that are of use yet
         for block in range(self.code.blocks):
             self._wanted[self.code.segment(block)] += 1
         for index in self._frames.indexes():
@@ -95,43 +88,26 @@ class FlashCollection:
         """Have the next start install the update, and close the files; with False it is collected further."""
         self.flush()
         self.due = due
-        self.write_head()
+        self.save_head()
         self.close()
 
-    def write_head(self):
-        """Write what is known of the update beside its pieces: one change of a name, whole or not at all."""
-        head = [FORMAT, self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope]
-        with open(self._folder + NEXT_HEAD, "wb") as file:
-            file.write(cborlite.encode(head))
-        os.rename(self._folder + NEXT_HEAD, self._folder + HEAD)
+    def save_head(self):
+        """Write what is known of the update beside its pieces."""
+        head = [self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope]
+        stored.save(self._folder, head)
 
     def close(self):
         """Close the files."""
         for log in (self._pages, self._frames, self._placed):
             if log:
                 log.close()
+        self._closed()
 
     def drop(self):
         """Forget the update, and free its files."""
         self.close()
-        forget(self._folder)
+        stored.forget(self._folder)
 
     def _mark(self, index):
         self._held[index >> 3] |= 1 << (index & 7)
         self._wanted[self.code.segment(index)] -= 1
-
-
-def head_in(folder):
-    """Return the head of the update whose pieces are in `folder`, or None."""
-    try:
-        with open(folder + HEAD, "rb") as file:
-            form, *head = cborlite.decode(file.read())
-        return head if form == FORMAT and len(head) == 7 else None
-    except (OSError, CpnsError, TypeError, ValueError):
-        return None
-
-
-def forget(folder):
-    """Remove the files of an update from `folder`."""
-    for name in (HEAD, NEXT_HEAD, PAGES, FRAMES, PLACED):
-        remove(folder + name)

@@ -6,6 +6,7 @@ the trial write to a slot that does not run. What was tried once is forgotten.
 
 from hashlib import sha256
 
+from device_agent.update import head as stored
 from device_agent.update import slot_record
 from device_agent.update.slots import AGENT, FIRMWARE
 from suit import numbers as n
@@ -44,6 +45,16 @@ def run(updates, store, collection, before_trial):
     if firmware and record.trial:
         updates.flash.boot(record.label)
     return bool(record.trial)
+
+
+def give_up(updates, store):
+    """Refuse the update that is to be installed from now on, as the flash or the heap fails."""
+    head = stored.load(updates.flash.folder)
+    if head is not None:
+        record = updates.state()
+        record.refuse(head[0] == FIRMWARE, head[1], n.FLASH_FAILED)
+        slot_record.save(store, record)
+        stored.forget(updates.flash.folder)
 
 
 def _solved(collection):

@@ -15,7 +15,7 @@ FORMAT = 1
 BASE = 0  # the slot of the files that were flashed by cable
 FIRMWARE = 3  # in place of a slot of the agent
 STARTS = 3  # of an agent on trial
-BOOTS = 1  # of a firmware on trial by the one before, beside the first one
+BOOTS = 2  # of a firmware on trial after the first one, which the one before does
 
 
 class SlotRecord:
@@ -58,15 +58,15 @@ class SlotRecord:
     def start(self, label):
         """Count a start, in the application partition `label`. Return True if the one on trial is to be booted.
 
-        A firmware that was on trial and did not mark itself valid is not started again by the boot loader. It gets a
-        second boot, as the power may have been cut before the first one.
+        The boot loader starts a firmware on trial once; the one before chooses it again, as the power may have been
+        cut.
         """
         if self.trial == FIRMWARE and label == self.label:
-            self.starts = 0
-        elif self.trial and self.starts:
+            return False
+        if self.trial and self.starts:
             self.starts -= 1
             return self.trial == FIRMWARE
-        elif self.trial:
+        if self.trial:
             self.fall_back(n.BOOT_LOADER if self.trial == FIRMWARE else n.NOT_CONFIRMED)
         return False
 

@@ -3,15 +3,15 @@
 The composition passes a `flash` (`micropython/update_slots.py`, `device_agent/host/updates.py`) with `folder`, a path
 that ends with a slash; `classes()`: class ID -> kind; `running()`: the slot of the agent that runs; `room(kind)`: the
 octets that an image may have, or None where it is a file in that folder; `place(slot)`: see `places.py`; `label()`: the
-name of the application partition that does not run; `boot(label)`, `mark_valid()` and `reset()`.
+name of the application partition that does not run; `boot(label)`, `mark_valid()`, `reset()`;
+`closed()` is called when a Collection is closed.
 """
 
 import os
 
+from device_agent.update import head as stored
 from device_agent.update import slot_record
-from device_agent.update.collection import FRAMES, PAGES, SPARE, FlashCollection, forget, head_in
 from suit import numbers as n
-from suit.erasure import Code
 
 AGENT, FIRMWARE = "agent", "firmware"
 SEAL = 64
@@ -37,13 +37,15 @@ class FlashUpdates:
 
     def room(self, kind, size):
         """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room."""
+        from suit.erasure import Code
+
         code, limit = Code(size), self.flash.room(kind)
-        frames = code.segments * SPARE + (code.blocks if limit is None else code.blocks // _LOST)
+        frames = code.segments * stored.SPARE + (code.blocks if limit is None else code.blocks // _LOST)
         pages = -(-code.frames // n.PAGE_FRAMES)
-        needed, free = (frames + pages) * (n.BLOCK + 2) + _SPARE, self._free(FRAMES, PAGES)
+        needed, free = (frames + pages) * (n.BLOCK + 2) + _SPARE, self._free(stored.FRAMES, stored.PAGES)
         if limit is None:
             needed += size + SEAL
-            free = self._free(FRAMES, PAGES, "agent.%d" % self._target(kind))
+            free = self._free(stored.FRAMES, stored.PAGES, "agent.%d" % self._target(kind))
         elif size > limit:
             needed, free = size, limit
         if needed > free:
@@ -55,21 +57,21 @@ class FlashUpdates:
         Raises OSError, and that of `room` before anything is erased.
         """
         self.room(kind, size)
-        forget(self.flash.folder)
+        stored.forget(self.flash.folder)
         slot = self._target(kind)
         self.flash.place(slot).free()
         collection = self._collection((kind, number, size, digest, slot, False, envelope))
-        collection.write_head()
+        collection.save_head()
         return collection
 
     def resume(self):
         """Return the Collection of the update that was being collected, or None. One that was tried is forgotten."""
-        head = head_in(self.flash.folder)
+        head = stored.load(self.flash.folder)
         if head is None:
             return None
         record, kind = self.state(), head[0]
         if record.trial or record.refusal(kind == FIRMWARE, head[1]) or head[4] != self._target(kind):
-            forget(self.flash.folder)
+            stored.forget(self.flash.folder)
             return None
         return self._collection(head)
 
@@ -87,11 +89,14 @@ class FlashUpdates:
         self.flash.reset()
 
     def _collection(self, head):
+        from device_agent.update.collection import FlashCollection
+
         kind, _, size, _, slot, _, _ = head
         room = self._free() - _SPARE
         if self.flash.room(kind) is None:
             room -= size + SEAL
-        return FlashCollection(self.flash.folder, head, self.flash.place(slot), room // (n.BLOCK + 2))
+        room //= n.BLOCK + 2
+        return FlashCollection(self.flash.folder, head, self.flash.place(slot), room, self.flash.closed)
 
     def _target(self, kind):
         # The slot that the next image of a kind is for: the agent's that does not run

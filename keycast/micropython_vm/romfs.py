@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SLOT = 0x30000
-"""Size of a slot of the partition `romfs` in our own firmware (micropython/firmware, rom_slots.py)."""
+"""Size of a slot of the partition `romfs` in our own firmware (micropython/firmware, slot_images.py)."""
 
 _SLOT_MAGIC = b"keycast slot 1\0\0"
 _SEAL = 64

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keycast.hardware import catalogue
-from keycast.micropython_vm import board_files, compile, constants, romfs, vm
+from keycast.micropython_vm import board_files, compile, romfs, vm
 from keycast.places import SITE
 
 FIRMWARE = board_files.FIRMWARE
@@ -134,11 +134,24 @@ def test_every_firmware_of_ones_own_is_one_of_these():
 
 PROGRAM = """
 import sys
-sys.path[:] = [{folder!r}, ".frozen"]
-import rom_slots
+import rom
+rom.mount({image!r}, "/rom")
+sys.path[:] = ["/rom", {folder!r}, ".frozen"]
+class Nvs:  # an NVS without a record
+    def __init__(self, namespace):
+        pass
+    def get_blob(self, name, buffer):
+        raise OSError(-0x1102)
+esp32 = Nvs(None)
+esp32.NVS = Nvs
+sys.modules.update({{"esp32": esp32, "machine": None, "network": None}})
+import slot_images
+loaded = len(sys.modules)
 with open({partition!r}, "rb") as file:
     octets = memoryview(file.read())
-print(rom_slots.state(octets), rom_slots.mount(octets))
+slot_images.mapped = lambda: octets
+import agent_slots
+print(slot_images.state(octets), agent_slots.mount(), len(sys.modules) - loaded)
 try:
     import agent_of_slot
     print(agent_of_slot.NAME, sys.path[0])
@@ -151,16 +164,16 @@ SIZE = 0x1000
 @pytest.fixture(scope="module")
 def rom(tmp_path_factory):
     """Run what `main.py` does with a partition, as MicroPython would, and return what it prints."""
+    compile.compile_board()
     folder = tmp_path_factory.mktemp("rom")
-    source = board_files.FOLDER / "rom_slots.py"
-    (folder / source.name).write_text(constants.fold({source.name: source.read_text()})[source.name])
 
     def run(*slots):
         partition = folder / "partition"
         partition.write_bytes(b"".join(slots))
-        code = PROGRAM.format(folder=str(folder), partition=str(partition))
+        code = PROGRAM.format(folder=str(folder), partition=str(partition), image=str(compile.BOARD_IMAGE))
         command = vm.ensure().command("-c", code, heap_kib=128)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        environment = {"MICROPYPATH": str(compile.ON_VM)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
         assert not done.returncode, done.stderr + done.stdout
         return done.stdout.split("\n")[:2]
 
@@ -177,11 +190,16 @@ def slot(tmp_path: Path, name: str, generation: int) -> bytes:
 BLANK = b"\xff" * SIZE
 
 
-def test_the_newest_whole_image_runs(rom, tmp_path):
+def test_the_newest_whole_image_runs_and_what_chose_it_leaves_the_heap(rom, tmp_path):
     old, new = slot(tmp_path, "old", 1_700_000_000), slot(tmp_path, "new", 4_000_000_000)
-    assert rom(old, new) == ["(1700000000, 4000000000) 4000000000", "new /agent"]
-    assert rom(new, old) == ["(4000000000, 1700000000) 4000000000", "new /agent"]
-    assert rom(BLANK, old) == ["(0, 1700000000) 1700000000", "old /agent"]
+    assert rom(old, new) == ["[1700000000, 4000000000] False 0", "new /agent2"]
+    assert rom(new, old) == ["[4000000000, 1700000000] False 0", "new /agent1"]
+    assert rom(BLANK, old) == ["[0, 1700000000] False 0", "old /agent2"]
+
+
+def test_an_image_that_came_over_the_air_does_not_run_without_the_record(rom, tmp_path):
+    assert rom(slot(tmp_path, "old", 1), slot(tmp_path, "air", 0)) == ["[1, 0] False 0", "old /agent1"]
+    assert rom(slot(tmp_path, "air", 0), BLANK)[1].startswith("frozen ")
 
 
 def test_without_a_whole_image_the_files_of_the_firmware_run(rom):
@@ -197,11 +215,4 @@ def test_a_slot_that_is_not_whole_does_not_count(rom, tmp_path, damage):
     else:
         at = {"image": 20, "seal": SIZE - 64, "length": SIZE - 64 + 20, "generation": SIZE - 64 + 19}[damage]
         new[at] ^= 0x41
-    assert rom(old, bytes(new)) == ["(1, 0) 1", "old /agent"]
-
-
-def test_the_start_of_a_board_goes_on_without_such_a_partition(rom):
-    code = "import sys; sys.path[:] = [{!r}, '.frozen']; import rom_slots; print(rom_slots.mount())"
-    source = board_files.FOLDER / "rom_slots.py"
-    command = vm.ensure().command("-c", code.format(str(source.parent)), heap_kib=128)
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "0\n"
+    assert rom(old, bytes(new)) == ["[1, 0] False 0", "old /agent1"]

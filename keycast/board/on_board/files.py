@@ -14,14 +14,14 @@ def is_frozen():
     path = sys.path[:]
     sys.path[:] = [".frozen"]
     try:
-        sys.modules.pop("rom_slots", None)
-        import rom_slots  # noqa: F401
+        sys.modules.pop("agent_slots", None)
+        import agent_slots  # noqa: F401
 
         return True
     except ImportError:
         return False
     finally:
-        sys.modules.pop("rom_slots", None)
+        sys.modules.pop("agent_slots", None)
         sys.path[:] = path
 
 

@@ -1,0 +1,121 @@
+"""The flash of a board for updates: its files, the halves of its partition `romfs`, its application partitions."""
+
+import sys
+
+import strikes
+from slot_images import AT, FOLDER, SEAL, mapped
+
+from device_agent.update.places import SECTOR, FilePlace, PartitionPlace
+from device_agent.update.slot_record import FIRMWARE
+from device_agent.update.slots import AGENT, FlashUpdates
+from suit import class_id
+
+_DATA = 1  # esp32.Partition.TYPE_DATA
+_MODULES = "slots slot_record places head collection piece_log install"  # of device_agent.update
+
+
+def updates(store):
+    """Return the FlashUpdates of this board. `store` is its KeyStore."""
+    return FlashUpdates(store, _Flash())
+
+
+def install(storage, store):
+    """Install the update that was collected, with the whole heap; return True if the board is to restart for it.
+
+    An update with which this fails is refused from then on, as that is no reason not to start the agent.
+    """
+    from device_agent.update import install
+
+    board = updates(store)
+    try:
+        collection = install.due(board)
+        return collection is not None and install.run(board, store, collection, lambda: strikes.over(storage))
+    except (MemoryError, OSError) as error:
+        sys.print_exception(error)
+        install.give_up(board, store)
+        return False
+
+
+def unload():
+    """Let the modules of updates leave the heap, and this one."""
+    for name in (__name__, "slot_images"):
+        sys.modules.pop(name, None)
+    names = ["device_agent.update." + name for name in _MODULES.split()] + ["suit.class_id", "suit.erasure"]
+    for name in names:
+        if sys.modules.pop(name, None):
+            package, _, module = name.rpartition(".")
+            delattr(sys.modules[package], module)
+
+
+class _Flash:
+    folder = FOLDER
+
+    def classes(self):
+        implementation = sys.implementation
+        found = {class_id.class_id(class_id.agent(implementation._mpy & 0xFF)): AGENT}  # pyright: ignore[reportAttributeAccessIssue]
+        if _other() is not None and hasattr(implementation, "_build"):  # since 1.25
+            found[class_id.class_id(class_id.firmware(implementation._build))] = "firmware"  # pyright: ignore[reportAttributeAccessIssue]
+        return found
+
+    def running(self):
+        return int(sys.path[0][len(AT) :]) if sys.path[0] in (AT + "1", AT + "2") else 0
+
+    def room(self, kind):
+        if kind != AGENT:
+            return _other().info()[3]
+        romfs = _romfs()
+        return romfs and romfs.info()[3] // 2 - SEAL
+
+    def place(self, slot):
+        if slot == FIRMWARE:
+            other = _other()
+            return PartitionPlace(other, 0, other.info()[3])
+        romfs = _romfs()
+        if romfs is None:
+            return FilePlace(FOLDER + "agent.%d" % slot)
+        half = romfs.info()[3] // 2
+        return PartitionPlace(romfs, (slot - 1) * half // SECTOR, half)
+
+    def label(self):
+        return _other().info()[4]
+
+    def boot(self, label):
+        import esp32
+
+        esp32.Partition(label).set_boot()
+
+    def mark_valid(self):
+        import esp32
+
+        esp32.Partition.mark_app_valid_cancel_rollback()
+
+    def reset(self):
+        import board
+
+        board.restart()
+
+    def closed(self):
+        unload()
+
+
+def _other():
+    # Return the application partition that does not run, or None
+    try:
+        import esp32
+
+        running = esp32.Partition(esp32.Partition.RUNNING)
+        other = running.get_next_update()
+        return other if other.info()[2] != running.info()[2] else None
+    except (ImportError, AttributeError, OSError):  # this firmware has no second one
+        return None
+
+
+def _romfs():
+    # Return the partition of the mapped slots, or None
+    if mapped() is None:
+        return None
+    import esp32
+
+    for partition in esp32.Partition.find(_DATA, label="romfs"):
+        return partition
+    return None

@@ -1,0 +1,24 @@
+"""The port `Updates` of a board. Its modules are loaded for each call, and leave the heap if no Collection is open."""
+
+import sys
+
+from device_agent.key_store import KeyStore
+
+
+class UpdatesOnDemand:
+    """The updates of the board with this ports.Storage."""
+
+    def __init__(self, storage):
+        self._store = KeyStore(storage)
+
+    def __getattr__(self, name):
+        return lambda *arguments: self._call(name, arguments)
+
+    def _call(self, name, arguments):
+        import update_slots
+
+        try:
+            return getattr(update_slots.updates(self._store), name)(*arguments)
+        finally:
+            if "device_agent.update.collection" not in sys.modules:
+                update_slots.unload()

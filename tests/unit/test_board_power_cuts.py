@@ -1,0 +1,47 @@
+"""Power cuts before, within and after each write and erase of an update, in the VM on a real littlefs."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from keycast.micropython_vm import compile, romfs, vm
+
+PROGRAM = Path(__file__).with_name("board_power_cuts.py")
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory):
+    """Images of two agents, and the files of a third, which were flashed by cable."""
+    compile.compile_board()
+    folder = tmp_path_factory.mktemp("agents")
+    for name in ("one", "two"):
+        tree = folder / name
+        (tree / "pad").mkdir(parents=True)
+        module(folder, name, tree)
+        (tree / "pad" / "pad.bin").write_bytes(bytes(range(256)) * 66)
+        (folder / f"{name}.romfs").write_bytes(romfs.image(tree))
+    module(folder, "base", folder)
+    return folder
+
+
+def module(folder, name, to):
+    source = folder / f"{name}.py"
+    source.write_text(f"NAME = {name!r}\n")
+    compile.compile_file("agent_of_slot.py", source, to / "agent_of_slot.mpy", 2)
+
+
+@pytest.mark.parametrize("end", ["good", "bad"])
+@pytest.mark.parametrize("kind", ["file", "partition", "firmware"])
+def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
+    """And keys, floors and counters are as they were; the update comes to its end (SEC-04, SEC-22, SEC-30)."""
+    program = str(PROGRAM), str(compile.BOARD_IMAGE), str(agents), kind, end
+    command = vm.ensure().command(*program, heap_kib=8192)
+    environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": "/flash/"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
+    assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+    *faults, told = map(json.loads, done.stdout.splitlines())
+    assert not faults, faults[:5]
+    print(told)
+    assert told["runs"] == 3 * told["changes"] > 300
