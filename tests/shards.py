@@ -32,6 +32,7 @@ SHORT_S = 0.05
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
     "tests/system/test_page_of_a_house.py": 60,
+    "tests/unit/test_board_power_cuts.py": 130,
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,

@@ -36,6 +36,7 @@ ON_VM_TREE = compile.MPY / "virtual"
 HARDWARE_IMAGE = compile.MPY / "virtual.romfs"
 LINE_MAX = 1 << 16
 _WIFI_RECORD = [1, "virtual", "virtual password"]  # micropython/wifi.py
+_PARTITIONS = {"romfs": 0x60000, "ota_0": 0x40000, "ota_1": 0x40000, "otadata": 0x2000}  # on_vm/partitions.py
 _BOARD_RECORD = [1, "virtual", -1, "plain", -1, [1, 4, 5]]  # micropython/board_record.py
 
 
@@ -97,7 +98,9 @@ class VirtualBoard:
         self.rom = compile.BOARD_IMAGE
         self.val_client = ""
         self.app: Path | None = None
+        self.partitions = ""
         self.nvs = NvsFolder(folder / "nvs")
+        (folder / "files").mkdir(mode=0o700, exist_ok=True)
         self.events: list[dict[str, Any]] = []
         self.exit_code: int | None = None
         self.restarts = 0
@@ -147,6 +150,18 @@ class VirtualBoard:
         store = KeyStore(self.nvs)
         store.save(val_records.PROVISIONING, client)
         val_records.save_rsks(store, rsks)
+
+    def have_slots(self) -> None:
+        """Give the board a flash that can be updated: two slots of the agent, and two of its firmware.
+
+        Without it an image of the agent has no room in its heap (on_vm/partitions.py).
+        """
+        folder = self.folder / "partitions"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name, size in _PARTITIONS.items():
+            if not (folder / f"{name}.bin").exists():
+                (folder / f"{name}.bin").write_bytes(b"\xff" * size)
+        self.partitions = f"{folder}/"
 
     async def run_script(self, script: Path) -> None:
         """Run a program of the host with the board's modules, as `mpremote run` does. Raises BoardEnded if it fails."""
@@ -321,6 +336,8 @@ class VirtualBoard:
             "BOARD_ROM": str(self.rom),
             "BOARD_VAL_CLIENT": self.val_client,
             "BOARD_APP": str(self.app or ""),
+            "BOARD_FILES": f"{self.folder}/files/",
+            "BOARD_PARTITIONS": self.partitions,
             "BOARD_HARDWARE": str(HARDWARE_IMAGE),
             "BOARD_ADDRESS": self.network.address,
             "BOARD_NETMASK": self.network.netmask,

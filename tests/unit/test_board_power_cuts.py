@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from keycast.micropython_vm import compile, romfs, vm
+from tools import PROJECT
 
-PROGRAM = Path(__file__).with_name("board_power_cuts.py")
+PROGRAM = PROJECT / "tools" / "on_vm" / "update_power_cuts.py"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def module(folder, name, to):
     compile.compile_file("agent_of_slot.py", source, to / "agent_of_slot.mpy", 2)
 
 
+@pytest.mark.req("SEC-30")
 @pytest.mark.parametrize("end", ["good", "bad"])
 @pytest.mark.parametrize("kind", ["file", "partition", "firmware"])
 def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
@@ -43,5 +44,4 @@ def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
     assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     *faults, told = map(json.loads, done.stdout.splitlines())
     assert not faults, faults[:5]
-    print(told)
     assert told["runs"] == 3 * told["changes"] > 300

@@ -99,3 +99,8 @@ class NvsPartition:
 
 
 Partition = NvsPartition
+if os.getenv("BOARD_PARTITIONS"):
+    import partitions
+
+    partitions.nvs = NvsPartition
+    Partition = partitions.FlashPartition

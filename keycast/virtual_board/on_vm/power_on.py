@@ -8,6 +8,15 @@ import rom
 rom.mount(os.getenv("BOARD_HARDWARE"), "/hardware")
 rom.mount(os.getenv("BOARD_ROM"), "/rom")
 sys.path[:] = ["/hardware", "/rom", ".frozen"]
+for name in ("esp32", "machine", "network"):  # native modules are not loaded anew with a slot of the agent
+    __import__(name)
+if os.getenv("BOARD_PARTITIONS"):
+    import partitions
+    import romfs_partition
+
+    romfs_partition.use(partitions.octets("romfs"))
+    sys.modules["vfs"] = romfs_partition.module()
+    del partitions, romfs_partition
 if os.getenv("BOARD_APP"):  # a folder whose app.py replaces that of /hardware
     sys.path.insert(0, os.getenv("BOARD_APP"))
 

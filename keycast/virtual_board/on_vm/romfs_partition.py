@@ -14,15 +14,20 @@ _EINVAL = -22
 _octets = None
 
 
+def use(octets):
+    # The partition is these octets
+    global _octets
+    _octets = octets
+
+
 def open(path):
     # Map the file into memory: what is written there is in the file, also if this process is killed
-    global _octets
     libc = ffi.open(None)
     size = os.stat(path)[6]
     file = libc.func("i", "open", "si")(path, 2)
     start = libc.func("p", "mmap", "piiiii")(0, size, 3, 1, file, 0)  # PROT_READ | PROT_WRITE, MAP_SHARED
     libc.func("i", "close", "i")(file)
-    _octets = uctypes.bytearray_at(start, size)
+    use(uctypes.bytearray_at(start, size))
 
 
 def mount():

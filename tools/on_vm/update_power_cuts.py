@@ -249,7 +249,7 @@ class Board:
             try:
                 vfs.umount(at)
             except (AttributeError, OSError):  # none, or gone without a word
-                pass
+                continue
         gc.collect()
         sys.path[:] = ["/rom", FOLDER, ".frozen"]
         Board.mounted = Mounted()

@@ -1,0 +1,121 @@
+"""Virtual boards whose agent or firmware is on trial: the real agent in a slot, and a boot loader that goes back."""
+
+import hashlib
+
+import pytest
+
+from device_agent.key_store import KeyStore
+from device_agent.update import slot_record
+from device_agent.update.places import PartitionPlace
+from device_agent.update.slots import AGENT, FIRMWARE, SEAL, FlashUpdates
+from keycast.micropython_vm import compile
+from keycast.virtual_board.board import RESET_CODE, VirtualBoard
+from suit import numbers as n
+from suit.coded import CodedImage
+
+HALF = 0x30000
+SECTOR = 4096
+
+
+class Octets:
+    """A partition in a file, with the block device protocol."""
+
+    def __init__(self, path):
+        self.path = path
+        self.octets = bytearray(path.read_bytes())
+
+    def ioctl(self, operation, sector):
+        assert operation == 6
+        self.writeblocks(sector, b"\xff" * SECTOR, 0)
+
+    def writeblocks(self, sector, octets, at):
+        self.octets[sector * SECTOR + at : sector * SECTOR + at + len(octets)] = octets
+        self.path.write_bytes(self.octets)
+
+
+class Flash:
+    """The flash of a virtual board that is off, for the same modules as on it."""
+
+    def __init__(self, board):
+        self.folder = f"{board.folder}/files/"
+        self._partitions = board.folder / "partitions"
+
+    def running(self):
+        return 0
+
+    def room(self, kind):
+        return HALF - SEAL
+
+    def place(self, slot):
+        label = "ota_1" if slot == slot_record.FIRMWARE else "romfs"
+        return PartitionPlace(Octets(self._partitions / f"{label}.bin"), 0, HALF)
+
+    def closed(self):
+        pass
+
+
+@pytest.fixture
+async def board(tmp_path):
+    """A board without a gateway that has made its identity."""
+    board = VirtualBoard.create(tmp_path / "board", 1, b"")
+    board.have_slots()
+    await board.start(up=False)
+    assert await board.ended() == RESET_CODE
+    yield board
+    await board.kill()
+
+
+def collect(board, kind, image):
+    """Have the next start of the board install this image."""
+    updates = FlashUpdates(KeyStore(board.nvs), Flash(board))
+    collection = updates.begin(kind, 5, len(image), hashlib.sha256(image).digest(), b"envelope")
+    coded = CodedImage(image)
+    for index in range(1, min(coded.code.blocks + 10, coded.code.frames)):
+        collection.put(index, coded.frame(index))
+    collection.full()
+
+
+def record(board):
+    return slot_record.load(KeyStore(board.nvs.snapshot()))
+
+
+async def start(board):
+    """Switch the board on, or let it go on after a reset of its own."""
+    await board.start(up=False, more={"BOARD_RESET_CAUSE": "2"})
+
+
+async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_starts(board):
+    image = compile.BOARD_IMAGE.read_bytes()
+    collect(board, AGENT, image)
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    assert (board.folder / "partitions" / "romfs.bin").read_bytes().startswith(image)
+    assert record(board).trial == 1 and record(board).starts == 3
+    for left in (2, 1, 0):
+        since = len(board.events)
+        await start(board)
+        await board.event("up", since=since)
+        assert record(board).starts == left
+        await board.kill()
+    since = len(board.events)
+    await start(board)
+    await board.event("up", since=since)
+    await board.kill()
+    back = record(board)
+    assert (back.good, back.trial, back.wanted, back.reason) == (0, 0, 5, n.NOT_CONFIRMED)
+
+
+async def test_a_firmware_on_trial_is_booted_three_times_and_the_one_before_runs_again(board):
+    collect(board, FIRMWARE, b"\xe9" + bytes(range(256)) * 40)
+    codes = []
+    for _ in range(4):  # install, then the new one, the old one chooses it again, the new one
+        since = len(board.events)
+        await start(board)
+        if codes and len(codes) % 2:
+            await board.event("up", since=since)
+            await board.kill()
+        else:
+            await board.ended()
+        codes.append(board.exit_code)
+    assert codes == [RESET_CODE, -9, RESET_CODE, -9]
+    assert record(board).trial == slot_record.FIRMWARE and record(board).starts == 1
