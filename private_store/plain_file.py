@@ -42,12 +42,17 @@ def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = 
     return octets
 
 
+def require_new(path: Path, fault: Fault = StoreUnusable) -> None:
+    """Raise `fault` if there is something at `path`, for commands that work long before they write."""
+    if os.path.lexists(path):
+        raise fault(f"{path} exists already.", "Use it, or move it away first.")
+
+
 def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
     """Write a file that must not exist yet, and that others may read. Raises `fault`, and then leaves no file."""
+    require_new(path, fault)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        raise fault(f"{path} exists already.", "Use it, or move it away first.") from None
     except OSError as error:
         raise fault(f"Cannot write {path}: {error.strerror}.", "Check its folder.") from None
     try:

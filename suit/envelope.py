@@ -79,7 +79,8 @@ def parse(octets):
     if frames.parameters[l.SIZE] != pages * n.HASH:
         raise MalformedMessage("the list of pages is not that of an image of this size")
     envelope = Envelope(found, number, image, signed)
-    if envelope.image is not None and len(envelope.without_image()) > n.ENVELOPE_MAX:
+    travels = octets if envelope.image is None else envelope.without_image()
+    if len(travels) > n.ENVELOPE_MAX:
         raise MalformedMessage("the envelope without its image is longer than %d octets" % n.ENVELOPE_MAX)
     return envelope
 

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cpns.errors import MalformedMessage
+from gateway_agent.updates.update_file import OCTETS_MAX
 from keycast.hardware.catalogue import all_boards
 from keycast.micropython_vm import romfs
 from keycast.updates.images import MPY
 from private_store import plain_file
 from suit import class_id, envelope
-from suit import numbers as n
 from suit.show import Shown, shown
-
-OCTETS_MAX = n.IMAGE_MAX + 2 * n.ENVELOPE_MAX
 
 
 class UpdateFile(NamedTuple):

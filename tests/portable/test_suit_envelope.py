@@ -19,6 +19,7 @@ def reason(octets, read=envelope.parse):
     return caught.value.reason
 
 
+@req("SEC-30")
 def test_a_good_one_is_read():
     octets = w.enveloped()
     update = envelope.parse(octets)
@@ -60,6 +61,7 @@ def test_one_signature_by_es256_over_the_digest_of_this_manifest():
     assert reason(w.enveloped(blocks=[w.sign1(signature=b"s" * 63)])) == "the signature does not have 64 octets"
 
 
+@req("SEC-30")
 def test_cut_off_and_longer_than_said():
     octets = w.enveloped()
     for end in range(0, len(octets), 7):
@@ -67,6 +69,7 @@ def test_cut_off_and_longer_than_said():
     assert reason(octets + b"\0") == "the envelope: CBOR: octets after the end"
 
 
+@req("SEC-30")
 def test_every_value_has_one_form():
     octets = w.enveloped()
     assert octets[:3] == b"\xd8\x6b\xa3"
@@ -79,6 +82,7 @@ def test_every_value_has_one_form():
     assert reason(encode(5)) == reason(encode(Tag(107, 5))) == reason(encode({})) == "no SUIT envelope"
 
 
+@req("SEC-30")
 def test_commands_and_parameters_that_boards_do_not_carry_out():
     for command in (0, 4, 14, 15, 18, 22, 23, 24, 31, 32, -300, "x", b"x", None, True):
         assert "do not carry out the command" in reason(w.enveloped(w.manifest(install=w.install() + [command, 0])))
@@ -95,6 +99,7 @@ def test_commands_and_parameters_that_boards_do_not_carry_out():
     assert "unknown bits" in reason(w.enveloped(w.manifest(validate=w.validate() + [l.IMAGE_MATCH, 16])))
 
 
+@req("SEC-30")
 def test_components_that_boards_do_not_have():
     for path in ((b"..", b"main.py"), (b"agent", b"..", b"x"), (b"/etc",), (b"",), ()):
         assert "boards do not have" in reason(w.enveloped(w.manifest(paths=(path, (b"frames",)))))
@@ -111,6 +116,7 @@ def test_components_that_boards_do_not_have():
     assert "does not begin with the component" in reason(w.enveloped(w.manifest(validate=w.validate()[2:])))
 
 
+@req("SEC-30")
 def test_what_must_be_said_of_a_component():
     for label in (l.DIGEST, l.SIZE):
         parameters = w.image()
@@ -132,7 +138,10 @@ def test_what_must_be_said_of_a_component():
     assert "wrong value" in reason(w.enveloped(w.manifest(shared=w.shared(w.image(CLASS_ID=b"c" * 15)))))
 
 
+@req("SEC-30")
 def test_elements_that_boards_do_not_read():
+    lacking = w.enveloped()[: -len(encode("#frames") + encode(w.PAGES))]
+    assert reason(lacking[:2] + b"\xa2" + lacking[3:]) == "the envelope lacks its element #frames"
     assert "the element '#other'" in reason(w.enveloped(other=b"x"))
     assert "\x1b" not in reason(w.enveloped(**{"\x1b[2J": b"x"}))
     good = {1: 1, 2: 7, 3: b"", 7: b"", 20: b""}
@@ -145,6 +154,24 @@ def test_elements_that_boards_do_not_read():
     assert "not a natural number" in reason(encode(dict(list(good.items()) + [(1, True)])), manifest.read)
 
 
+@req("SEC-30")
+def test_what_travels_has_one_kilobyte_at_most():
+    page = b"p" * n.HASH
+    of_image = w.image(DIGEST=w.digest(sha256(b"i").digest()), SIZE=1)
+    parts = {"frames": page, "image": b"i"}
+    for more in range(200, 400):
+        validate = w.validate() + [l.IMAGE_MATCH, 1] * more
+        described = w.manifest(validate=validate, shared=w.shared(of_image, page))
+        octets = w.enveloped(described, frames=page)
+        if len(octets) > n.ENVELOPE_MAX:
+            break
+        longest, whole = octets, w.enveloped(described, **parts)
+    assert len(longest) > n.ENVELOPE_MAX - 2 and envelope.parse(whole).without_image() == longest
+    for too_long in (octets, w.enveloped(described, **parts)):
+        assert reason(too_long) == "the envelope without its image is longer than 1024 octets"
+
+
+@req("SEC-30")
 def test_ten_thousand_components_are_not_even_decoded():
     paths = bytearray(b"\xa2\x02\x99\x27\x10")
     if not ON_VM:  # a board has no room for them, nor for the frame that they would come in

@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from pycose.keys import EC2Key
 from pycose.messages import Sign1Message
+from vector_files import part
 
 from cpns.errors import MalformedMessage, NotAuthentic
 from device_agent.crypto import p256
 from suit import numbers as n
 from suit.build import build
-from suit.envelope import parse
+from suit.envelope import parse, under_signature, wrapped
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 NUMBERS = KEY.public_key().public_numbers()
@@ -67,6 +68,16 @@ def test_cbor_and_cose_of_others_read_it(octets: bytes) -> None:
     parameters = cbor2.loads(common[4])[3]
     assert (parameters[1], parameters[2]) == (vendor.bytes, uuid5(vendor, "agent esp32 mpy6").bytes)
     assert cbor2.loads(parameters[3]) == [-16, sha256(IMAGE).digest()] and parameters[14] == len(IMAGE)
+
+
+@pytest.mark.parametrize("name", ["0", "1", "2", "3", "4", "5"])
+def test_what_the_key_signs_is_what_it_signs_in_the_examples_of_the_document(name: str) -> None:
+    """Their signatures verify, also of those that hold what boards do not read."""
+    key = p256.VerifyingKey(bytes.fromhex(part("suit_examples", "public_key")))
+    elements = cbor2.loads(bytes.fromhex(part("suit_examples", "examples", name))).value
+    digest, block = cbor2.loads(elements[2])
+    assert cbor2.loads(digest) == [-16, sha256(wrapped(elements[3])).digest()]
+    p256.run(key.verify(sha256(under_signature(digest)).digest(), cbor2.loads(block).value[3]))
 
 
 def test_what_travels_fits_into_a_frame_of_the_longest_image() -> None:

@@ -79,6 +79,7 @@ def command(
     from suit.build import build
 
     with sentences():
+        plain_file.require_new(out)
         image = _image(files, firmware, board)
         opened = offline_key.OfflineKey.load(key, passphrases.known(f"Passphrase of {key}", passphrase_file))
         chosen = int(time.time()) if number is None else number
