@@ -160,7 +160,7 @@ class Collecting:
             return "duplicate"
         page, place = frames.page_of(index)
         if not self._pages >> page & 1:
-            if self._wanted is None:  # all boards that miss it hear this
+            if self._wanted is None or self._service.step_at == NEVER:  # all boards that miss it hear this
                 self._wanted = page
                 self._service.miss()
             return "no page"

@@ -61,7 +61,9 @@ def _offered(service, update_id, by_air):
     if collecting and collecting.whole:
         collecting.finish()
     elif by_air:
-        service.report_at = service.later(tuning.UPDATE_PULL_LEISURE) + by_air
+        service.report_at = service.later(tuning.UPDATE_MISSED) + by_air
+    elif collecting:  # it has waited for its turn
+        service.step_at = service.clock.now()
     else:
         service.step_at = service.later(tuning.UPDATE_PULL_LEISURE)
 

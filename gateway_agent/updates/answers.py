@@ -16,9 +16,9 @@ from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.reports import UpdateReport
 from suit import numbers as n
 
-AFTER_AIRING_S = 2.0
+AFTER_AIRING_S = 1.0
 """A board pulls what it has missed no earlier than this after the airing."""
-MISSED_SHARE = 20
+MISSED_SHARE = 200
 """After an airing a board pulls one piece of so many, as a guess for whose turn is when."""
 
 
@@ -121,7 +121,7 @@ class BoardAnswers:
         if not left_s:
             return self._turns.wait_s(pne_id, offer.update_id, pieces, now)
         after = now + left_s + AFTER_AIRING_S
-        return self._turns.wait_s(pne_id, offer.update_id, pieces // MISSED_SHARE, now, after)
+        return self._turns.wait_s(pne_id, offer.update_id, pieces / MISSED_SHARE, now, after)
 
     def _tell_changes(self, pne_id: str, before: UpdateReport | None, report: UpdateReport) -> None:
         for kind in ("agent", "firmware"):

@@ -64,7 +64,7 @@ class PullTurns:
         self._next_at = {False: 0.0, True: 0.0}  # by whether it is after an airing
         self._begins_at: OrderedDict[tuple[str, bytes], float] = OrderedDict()
 
-    def wait_s(self, pne_id: str, update_id: bytes, pieces: int, now: float, not_before: float = 0.0) -> int:
+    def wait_s(self, pne_id: str, update_id: bytes, pieces: float, now: float, not_before: float = 0.0) -> int:
         """Return in how many seconds a board begins to pull so many pieces of an update, from 0 to TURN_MAX_S.
 
         `not_before`: the end of the airing of the update, 0.0 for none.

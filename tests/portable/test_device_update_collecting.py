@@ -106,6 +106,33 @@ def test_a_manifest_or_page_that_was_missed_is_pulled_while_the_rest_is_broadcas
     assert len(offers.pulled) == 2
 
 
+def test_the_answer_to_a_report_does_not_keep_a_board_from_the_page_that_it_misses():
+    world, offers = member()
+    offers.update = update = Update()
+    offers.by_air = 600
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.FRAME, 0))
+    world.agent.updating.report_at = world.clock.ms  # before the pull of the page is due
+    world.run_for(1)
+    assert len(offers.reports) == 1 and not offers.pulled
+    world.hear(update.aired(n.FRAME, 2))
+    world.run_for(tuning.UPDATE_MISSED)
+    assert [pulled[1:] for pulled in offers.pulled] == [(n.PAGE, 0)]
+
+
+def test_a_board_that_has_waited_for_its_turn_pulls_at_once():
+    world, offers = member()
+    offers.update = update = Update(blocks=12)
+    offers.by_air = 20
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    air(world, update, lost=(2, 3, 4, 6, 11, 12, 13, 17))
+    offers.by_air = 0
+    world.run_for(60000)
+    reported = max(at for at, _ in offers.reports if at <= offers.pulled[0][0])
+    assert offers.pulled[0][0] - reported < 1000
+
+
 def test_a_board_that_knows_nothing_of_the_offer_asks_once_it_hears_frames():
     world, offers = member()
     world.run_for(60000)

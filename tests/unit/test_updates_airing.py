@@ -89,7 +89,7 @@ async def test_all_of_an_update_is_broadcast_in_order_and_told(made: Made) -> No
     world = made(medium)
     update_id = await world.offer(SMALL)
     await asyncio.sleep(30)
-    assert sent(medium) == in_order(SMALL) and len(sent(medium)) == 22
+    assert sent(medium) == in_order(SMALL) and len(sent(medium)) == 25
     assert world.told == [events.UpdateAired(update_id.hex(), "agent", 5)]
     for datagram in medium.begun:
         frame = frames.parse(datagram)
@@ -105,7 +105,7 @@ async def test_a_home_without_device_keys_gets_no_manifest_by_broadcast(
     medium = wifi()
     await made(medium).offer(SMALL)
     await asyncio.sleep(30)
-    assert {kind for kind, _ in sent(medium)} == {n.PAGE, n.FRAME} and len(sent(medium)) == 16
+    assert {kind for kind, _ in sent(medium)} == {n.PAGE, n.FRAME} and len(sent(medium)) == 17
 
 
 async def test_four_datagrams_go_in_the_time_between_two_copies_of_a_key(made: Made) -> None:
@@ -122,9 +122,9 @@ async def test_a_medium_on_which_a_datagram_takes_long_gets_none(made: Made) -> 
     quick, slow = wifi(), ScriptedMedium(name="ble", airtime=0.2, gap=1.0)
     world = made(slow, quick)
     update_id = await world.offer(SMALL)
-    assert world.airing.left_s(update_id) == pytest.approx(19 * PACE)
+    assert world.airing.left_s(update_id) == pytest.approx(21 * PACE)
     await asyncio.sleep(30)
-    assert slow.begun == [] and len(sent(quick)) == 22
+    assert slow.begun == [] and len(sent(quick)) == 25
 
 
 async def test_without_a_quick_medium_boards_do_not_wait_for_it(made: Made) -> None:
@@ -137,7 +137,7 @@ async def test_without_a_quick_medium_boards_do_not_wait_for_it(made: Made) -> N
     quick.up = True
     assert world.airing.left_s(update_id) > 0
     await asyncio.sleep(30)
-    assert len(sent(quick)) == 22 and world.airing.left_s(update_id) == 0.0
+    assert len(sent(quick)) == 25 and world.airing.left_s(update_id) == 0.0
 
 
 async def test_a_medium_that_refuses_is_tried_again_and_nothing_is_left_out(made: Made) -> None:
@@ -150,7 +150,7 @@ async def test_a_medium_that_refuses_is_tried_again_and_nothing_is_left_out(made
     medium.refuses = False
     medium.begun.clear()
     await asyncio.sleep(30)
-    assert len(sent(medium)) == 22
+    assert len(sent(medium)) == 25
 
 
 async def test_while_a_key_is_on_the_air_updates_stand_still(made: Made) -> None:
@@ -167,7 +167,7 @@ async def test_while_a_key_is_on_the_air_updates_stand_still(made: Made) -> None
     # of the update at most the one datagram that was under way when the key came
     assert len(between) - len(copies) <= 1
     await asyncio.sleep(60)
-    assert len(sent(medium)) == 136 + 3 * (2 + 3)
+    assert len(sent(medium)) == 136 + 4 * (2 + 3)
 
 
 @pytest.mark.parametrize("what", ["delete", "beacon"])
@@ -212,7 +212,7 @@ async def test_one_update_after_another(made: Made) -> None:
     assert world.airing.left_s(second) == pytest.approx(2 * world.airing.left_s(first))
     await asyncio.sleep(60)
     ids = [frames.parse(each).update_id for each in medium.begun]
-    assert ids == [first] * 22 + [second] * 22
+    assert ids == [first] * 25 + [second] * 25
 
 
 async def test_a_newer_update_takes_the_air_from_an_older_one(made: Made) -> None:
@@ -276,4 +276,4 @@ async def test_a_disk_that_is_full_stops_no_airing(made: Made, monkeypatch: pyte
     await world.offer(LARGE)
     monkeypatch.setattr(UpdateTable, "set_position", full)
     await asyncio.sleep(60)
-    assert len(sent(medium)) == 136 + 3 * (2 + 3)
+    assert len(sent(medium)) == 136 + 4 * (2 + 3)

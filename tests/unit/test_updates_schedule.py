@@ -20,14 +20,14 @@ def schedule(size: int) -> tuple[AiringOrder, Code, int]:
 
 
 @pytest.mark.parametrize("size", [1, 1024, 1025, 5000, KIB_100, 200_000, n.IMAGE_MAX])
-def test_every_block_is_sent_once_and_every_page_three_times(size: int) -> None:
+def test_every_block_is_sent_once_and_every_page_four_times(size: int) -> None:
     order, code, pages = schedule(size)
     sent = [order.at(position) for position in range(len(order))]
     of_frames = [index for kind, index in sent if kind == n.FRAME]
     assert of_frames == list(range(len(of_frames))) and code.blocks <= len(of_frames) <= code.frames
     head = [(n.ENVELOPE, 0)] + [(n.PAGE, index) for index in range(pages)]
-    assert sent[: 2 * len(head)] == head * 2
-    assert sorted(each for each in sent if each[0] != n.FRAME) == sorted(head * 3)
+    assert sent[: 3 * len(head)] == head * 3
+    assert sorted(each for each in sent if each[0] != n.FRAME) == sorted(head * 4)
 
 
 def test_the_order_depends_on_the_image_only() -> None:
