@@ -35,6 +35,7 @@ from tools.bench import (
     seal,
     start,
     thousand,
+    updates,
     uplink,
     val_board,
 )
@@ -50,6 +51,7 @@ SUBJECTS: dict[str, Callable[[Tell], Iterator[Line]]] = {
     "adverts": adverts.measure,
     "gatt": gatt.measure,
     "thousand": thousand.measure,
+    "updates": updates.measure,
     "start": start.measure,
     "uplink": uplink.measure,
     "mqtt": mqtt.measure,
