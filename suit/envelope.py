@@ -58,7 +58,7 @@ class Envelope:
 def parse(octets):
     """Return the Envelope in received octets, with or without its image; its signature is not verified.
 
-    Raises MalformedMessage, whose reason says what is wrong, for all that is not exactly as this module describes it.
+    Raises MalformedMessage, whose reason says what is wrong, for all that is not as this module describes it (SEC-30).
     """
     found = parts(octets)
     signed = _Signed(found[l.AUTHENTICATION])

@@ -62,7 +62,7 @@ def decoded(octets, what, limit=n.ENVELOPE_MAX):
     try:
         return decode(octets, limit)
     except MalformedMessage as error:
-        raise MalformedMessage("%s: %s" % (what, error.reason)) from None
+        raise MalformedMessage("%s cannot be read: %s" % (what, error.reason)) from None
 
 
 def _run(sequence, octets, components):

@@ -65,8 +65,8 @@ def test_one_signature_by_es256_over_the_digest_of_this_manifest():
 def test_cut_off_and_longer_than_said():
     octets = w.enveloped()
     for end in range(0, len(octets), 7):
-        assert reason(octets[:end]).startswith("the envelope: CBOR")
-    assert reason(octets + b"\0") == "the envelope: CBOR: octets after the end"
+        assert reason(octets[:end]).startswith("the envelope cannot be read: CBOR")
+    assert reason(octets + b"\0") == "the envelope cannot be read: CBOR: octets after the end"
 
 
 @req("SEC-30")
@@ -78,7 +78,7 @@ def test_every_value_has_one_form():
     assert "repeated" in reason(octets[:2] + b"\xa4" + octets[3:] + encode("#frames") + encode(w.PAGES))
     indefinite = w.manifest()[:-1] + b"\xff"
     assert "the manifest" in reason(w.enveloped(b"\xbf" + indefinite[1:]))
-    assert reason(b"\xd8\x6b" * 500 + b"\0") == "the envelope: CBOR: nested too deeply"
+    assert reason(b"\xd8\x6b" * 500 + b"\0") == "the envelope cannot be read: CBOR: nested too deeply"
     assert reason(encode(5)) == reason(encode(Tag(107, 5))) == reason(encode({})) == "no SUIT envelope"
 
 
@@ -140,6 +140,12 @@ def test_what_must_be_said_of_a_component():
 
 @req("SEC-30")
 def test_elements_that_boards_do_not_read():
+    for key, sentence in ((2, "lacks its element 2"), (3, "lacks its element 3")):
+        elements = {2: b"", 3: b"", "#frames": b""}
+        elements.pop(key)
+        assert sentence in reason(encode(Tag(107, elements)))
+        elements[key] = "text"
+        assert reason(encode(Tag(107, elements))) == "an element of the envelope is no byte string"
     lacking = w.enveloped()[: -len(encode("#frames") + encode(w.PAGES))]
     assert reason(lacking[:2] + b"\xa2" + lacking[3:]) == "the envelope lacks its element #frames"
     assert "the element '#other'" in reason(w.enveloped(other=b"x"))
@@ -177,7 +183,7 @@ def test_ten_thousand_components_are_not_even_decoded():
     if not ON_VM:  # a board has no room for them, nor for the frame that they would come in
         paths += b"\x81\x41a" * 10000 + b"\x04\x40"
     octets = w.enveloped(encode({1: 1, 2: 7, 3: paths + b"\0" * n.ENVELOPE_MAX, 7: b"", 20: b""}))
-    assert reason(octets) == "the manifest: CBOR: longer than 1024 octets"
+    assert reason(octets) == "the manifest cannot be read: CBOR: longer than 1024 octets"
 
 
 def test_examples_of_the_document():

@@ -146,7 +146,8 @@ def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None
     cut = tmp_path / "cut.suit"
     cut.write_bytes((tmp_path / "a.suit").read_bytes()[:-1])
     refused = keycast("update", "show", cut, folder=tmp_path)
-    assert refused.returncode == 1 and f"boards refuse {cut}: the envelope: CBOR: truncated" in refused.stderr
+    sentence = f"boards refuse {cut}: the envelope cannot be read: CBOR: truncated"
+    assert refused.returncode == 1 and sentence in refused.stderr
 
 
 def test_what_is_lacking_of_a_signature_is_said(tmp_path: Path, agent: Path) -> None:

@@ -88,6 +88,15 @@ def test_what_travels_fits_into_a_frame_of_the_longest_image() -> None:
     assert parse(travels).image is None
 
 
+@pytest.mark.req("SEC-30")
+def test_a_file_that_is_longer_than_any_image_is_not_even_decoded() -> None:
+    longest = n.IMAGE_MAX + 2 * n.ENVELOPE_MAX
+    with pytest.raises(MalformedMessage, match="the envelope cannot be read"):
+        parse(bytes(longest))
+    with pytest.raises(MalformedMessage, match="the envelope is longer than any image"):
+        parse(bytes(longest + 1))
+
+
 @pytest.mark.parametrize("image", [b"", bytes(n.IMAGE_MAX + 1)])
 def test_images_without_octets_or_with_too_many(image: bytes) -> None:
     with pytest.raises(MalformedMessage):
