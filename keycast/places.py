@@ -1,7 +1,8 @@
-"""Where the files of boards and the descriptions of hardware are, and where it is kept what is made or fetched.
+"""Where the files of boards, the descriptions of hardware and the units of systemd are, and where is kept what is made.
 
-In a checkout these are `micropython/`, `hw_configs/`, and the folders `build` and `.cache` beside them. The installed
-package has the first two inside, as `on_board/` and `hw_configs/`, and keeps what it makes in the user's cache
+In a checkout these are `micropython/`, `hw_configs/`, `packaging/systemd`, and the folders `build` and `.cache` beside
+them. The installed package has the first three inside, as `on_board/`, `hw_configs/` and `systemd/`, and keeps what it
+makes or fetches in the user's cache
 (XDG_CACHE_HOME, or ~/.cache): nothing in there is secret, and all of it may be removed, for it is made or fetched again
 when it is needed.
 """
@@ -22,6 +23,8 @@ BOARD_FILES = _ON_BOARD if INSTALLED else SITE / "micropython"
 HW_CONFIGS = SITE / "keycast" / "hw_configs" if INSTALLED else SITE / "hw_configs"
 """The files that describe the boards and gateways we know."""
 
+UNITS = SITE / "keycast" / "systemd" if INSTALLED else SITE / "packaging" / "systemd"
+"""The units of systemd, as the Debian package installs them."""
 
 _USER_CACHE = folders.of_user("XDG_CACHE_HOME", ".cache")
 CACHE = _USER_CACHE if INSTALLED else SITE / ".cache"

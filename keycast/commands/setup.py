@@ -70,6 +70,10 @@ def command(
         Path | None,
         typer.Option("--web-password-file", metavar="FILE", readable=False, help="File with a password for the page."),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="WHO", help="Who may read figures at /metrics: no, this-machine or home-network."),
+    ] = None,
     mqtt: Annotated[
         str | None,
         typer.Option(metavar="URL", help='MQTT broker of Home Assistant, as mqtt://127.0.0.1; "" for none.'),
@@ -100,11 +104,12 @@ def command(
         refuse("nobody is there to ask: say what you want by options, and add --yes", "not-confirmed")
     extras.require("gateway")
     from keycast.setup import asking, configuration_file, this_machine
-    from keycast.setup.answers import AUTO, HERE, NO_BLE, PAGES
+    from keycast.setup.answers import AUTO, HERE, NO_BLE, READERS
     from keycast.setup.broker_trials import BrokerTrials
     from keycast.setup.questions import SERVICES, Interview
 
-    _require_one_of("--web", web, PAGES)
+    _require_one_of("--web", web, READERS)
+    _require_one_of("--metrics", metrics, READERS)
     _require_one_of("--service", service, SERVICES)
     if sum([server_here, server_host is not None, bool(broker)]) > 1:
         raise typer.BadParameter("the CPNS Server is in one place: --server-here, --server-host or --broker")
@@ -127,6 +132,7 @@ def command(
             "page_certificate": web_certificate,
             "page_key_file": web_key,
             "page_password": None if web_password is None else _first_line(web_password),
+            "metrics": metrics,
             "mqtt_broker": mqtt,
             "mqtt_user": mqtt_user,
             "mqtt_password_file": _absolute(mqtt_password),
@@ -146,7 +152,7 @@ def command(
 
 def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool, address: str) -> None:
     """Show what was said, write it if the person wants that, do what comes with it, and tell the next steps."""
-    from keycast.setup import consequences
+    from keycast.setup import becoming_a_service, consequences
     from keycast.setup.edits import difference
     from keycast.setup.next_steps import next_steps
 
@@ -165,7 +171,7 @@ def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool
     if wanted and not yes and not person.sure("Write this?" if is_changed else "Go on?", True):
         raise KeyboardInterrupt
     own = consequences.carry_out(file, text if is_changed else None, said)
-    started = consequences.start(unit, said)
+    started = consequences.start(unit, file.path, said)
     runs = consequences.runs(file.path, is_changed=is_changed and not started)
     by = consequences.needed_by_commands(file.path)
     steps = next_steps(
@@ -176,6 +182,8 @@ def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool
         address=address,
         by=by,
         has_page_password=consequences.has_page_password(file.path),
+        has_to_linger=becoming_a_service.has_to_linger(),
+        lacks_bluetooth=becoming_a_service.lacks_bluetooth(),
     )
     _answer(file, is_changed, unit, steps, getattr(person, "said", []), started)
 

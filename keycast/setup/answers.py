@@ -19,9 +19,9 @@ Settings = dict[str, dict[str, Any] | None]
 HERE, UDP, MQTT = "embedded", "udp", "mqtt"
 """The kinds of `[uplink]`: the CPNS Server in the gateway's process, or elsewhere over UDP or MQTT."""
 
-NO_PAGE, THIS_MACHINE, HOME_NETWORK = "no", "this-machine", "home-network"
-"""Who may open the web page: nobody, as there is none; programs on this machine; everybody on the home network."""
-PAGES = (NO_PAGE, THIS_MACHINE, HOME_NETWORK)
+NOBODY, THIS_MACHINE, HOME_NETWORK = "no", "this-machine", "home-network"
+"""Who may open the web page, and who may read /metrics: nobody, programs on this machine, or the home network."""
+READERS = (NOBODY, THIS_MACHINE, HOME_NETWORK)
 
 AUTO, LOOPBACK = "auto", "lo"
 NO_BLE, VIRTUAL_AIR = "off", "virtual"
@@ -33,8 +33,8 @@ class Answers:
     """All answers. `state` is the state folder relative to the file, `ble` the sender of adverts, "off" for none.
 
     `uplink` is one of HERE, UDP and MQTT; `host` and `port` count with UDP, `brokers` (URLs), `broker_files` (a folder
-    with the files of a client) or `broker_user` and `broker_password_file` with MQTT. `page` is one of NO_PAGE,
-    THIS_MACHINE and HOME_NETWORK; on the home network it has TLS if `page_certificate` and `page_key_file` name files.
+    with the files of a client) or `broker_user` and `broker_password_file` with MQTT. `page` and `metrics` are one of
+    NOBODY, THIS_MACHINE and HOME_NETWORK; there the page has TLS if `page_certificate` and `page_key_file` name files.
     `mqtt_broker` is the broker of Home Assistant, "" for none; `mqtt_password_file` and `mqtt_ca` are files, "" for
     none; with `mqtt_plain` the password goes to another machine without TLS.
     """
@@ -52,10 +52,11 @@ class Answers:
     broker_user: str = ""
     broker_password_file: str = ""
     ble: str = NO_BLE
-    page: str = NO_PAGE
+    page: str = NOBODY
     page_port: int = 8686
     page_certificate: str = ""
     page_key_file: str = ""
+    metrics: str = NOBODY
     mqtt_broker: str = ""
     mqtt_user: str = ""
     mqtt_password_file: str = ""
@@ -71,6 +72,7 @@ def settings_of(answers: Answers) -> Settings:
         "uplink": _uplink(answers),
         "ble": None if answers.ble == NO_BLE else {"sender": answers.ble},
         "web": _web(answers),
+        "metrics": _metrics(answers),
         "mqtt": _mqtt(answers),
     }
 
@@ -80,6 +82,7 @@ def answers_in(tree: Mapping[str, Any]) -> Answers:
     fresh = Answers()
     gateway, uplink = _section(tree, "gateway"), _section(tree, "uplink")
     broadcast, web, mqtt = _section(tree, "broadcast"), _section(tree, "web"), _section(tree, "mqtt")
+    metrics = _section(tree, "metrics")
     return Answers(
         gateway=gateway.get("id", fresh.gateway),
         pn=gateway.get("pn", fresh.pn),
@@ -94,10 +97,11 @@ def answers_in(tree: Mapping[str, Any]) -> Answers:
         broker_user=uplink.get("user", ""),
         broker_password_file=uplink.get("password_file", ""),
         ble=_section(tree, "ble").get("sender", AUTO if "ble" in tree else NO_BLE),
-        page=_who_sees_the_page(web) if "web" in tree else NO_PAGE,
+        page=_who_reaches(web) if "web" in tree else NOBODY,
         page_port=web.get("port", fresh.page_port),
         page_certificate=web.get("tls_certificate", ""),
         page_key_file=web.get("tls_key", ""),
+        metrics=(HOME_NETWORK if metrics.get("open") else THIS_MACHINE) if "metrics" in tree else NOBODY,
         mqtt_broker=mqtt.get("broker", "mqtt://127.0.0.1" if "mqtt" in tree else ""),
         mqtt_user=mqtt.get("user", ""),
         mqtt_password_file=mqtt.get("password_file", ""),
@@ -128,7 +132,7 @@ def _uplink(answers: Answers) -> dict[str, Any]:
 
 
 def _web(answers: Answers) -> dict[str, Any] | None:
-    if answers.page == NO_PAGE:
+    if answers.page == NOBODY:
         return None
     everywhere = answers.page == HOME_NETWORK
     found: dict[str, Any] = {"listen": [_ALL_ADDRESSES if everywhere else _LOOPBACK_ADDRESS], "port": answers.page_port}
@@ -136,6 +140,14 @@ def _web(answers: Answers) -> dict[str, Any] | None:
     if everywhere and not answers.page_certificate:
         found["plain"] = True
     return found
+
+
+def _metrics(answers: Answers) -> dict[str, Any] | None:
+    if answers.metrics == NOBODY:
+        return None
+    if answers.metrics == THIS_MACHINE:
+        return {"open": False}
+    return {"open": True} | ({"listen": [_ALL_ADDRESSES]} if answers.page == NOBODY else {})
 
 
 def _mqtt(answers: Answers) -> dict[str, Any] | None:
@@ -157,6 +169,6 @@ def _folder_of_client(uplink: Mapping[str, Any]) -> str:
     return folders.pop() if [each.name for each in paths] == [*CLIENT_FILES.values()] and len(folders) == 1 else ""
 
 
-def _who_sees_the_page(web: Mapping[str, Any]) -> str:
+def _who_reaches(web: Mapping[str, Any]) -> str:
     listen = web.get("listen", [_LOOPBACK_ADDRESS])
     return THIS_MACHINE if all(ipaddress.ip_address(each).is_loopback for each in listen) else HOME_NETWORK

@@ -1,14 +1,16 @@
 """Makes the gateway a service of systemd: writes its unit if none is installed, enables and starts it."""
 
+import getpass
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from gateway_agent.errors import GatewayError
-from keycast.services.units import SYSTEM, USER, Unit
+from keycast.services.units import BLUETOOTH_DROP_IN, SYSTEM, USER, Unit
 
 _WITHIN_S = 60
+_LINGERING = Path("/var/lib/systemd/linger")
 
 
 class NoService(GatewayError):
@@ -20,7 +22,9 @@ class NoService(GatewayError):
 def become(unit: Unit) -> None:
     """Write `unit` where it is not there yet, enable it, and start it or start it anew. Raises NoService."""
     if unit.text:
-        _write(unit)
+        _write(unit.path, unit.text)
+    if not unit.of_user:
+        _write(BLUETOOTH_DROP_IN, unit.bluetooth)
     _systemctl(unit, "daemon-reload")
     _systemctl(unit, "enable", unit.name)
     _systemctl(unit, "restart", unit.name)
@@ -36,16 +40,30 @@ def hindrances() -> dict[str, str]:
     return {}
 
 
-def _write(unit: Unit) -> None:
+def has_to_linger() -> bool:
+    """Return whether the services of this user end when the user logs out."""
+    return os.geteuid() != 0 and not (_LINGERING / getpass.getuser()).exists()
+
+
+def lacks_bluetooth() -> bool:
+    """Return whether no gateway that is a service of the system may use all of Bluetooth."""
+    return not BLUETOOTH_DROP_IN.exists()
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of systemd; without a text there is none afterwards."""
     try:
-        if unit.path.exists() and unit.path.read_text() == unit.text:
+        if not text:
+            path.unlink(missing_ok=True)
             return
-        unit.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = unit.path.with_name(f".{unit.path.name}.unfinished")
-        unfinished.write_text(unit.text)
-        unfinished.replace(unit.path)
+        if path.exists() and path.read_text() == text:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        unfinished.write_text(text)
+        unfinished.replace(path)
     except OSError as error:
-        raise NoService(f"Cannot write {unit.path}: {error.strerror}.", "Check its folder and disk.") from None
+        raise NoService(f"Cannot write {path}: {error.strerror}.", "Check its folder and disk.") from None
 
 
 def _systemctl(unit: Unit, *words: str) -> None:

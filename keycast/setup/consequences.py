@@ -17,12 +17,12 @@ from keycast.services.gateway_trial import trial
 from keycast.services.units import Unit
 from keycast.setup import becoming_a_service
 from keycast.setup.account import Account, account_of, acting_as
-from keycast.setup.answers import HERE
+from keycast.setup.answers import HERE, NO_BLE, VIRTUAL_AIR
 from keycast.setup.configuration_file import ConfigurationFile
 from keycast.setup.next_steps import GatewayNow
 from keycast.setup.questions import NO_SERVICE, OF_SYSTEM, OF_USER, Said
 from message_plane.errors import PlaneError
-from private_store import files
+from private_store import files, folders
 from private_store.errors import PrivateStoreError
 
 
@@ -40,7 +40,10 @@ def unit_of(said: Said, path: Path) -> Unit | None:
     """Return the unit that was asked for, None for none."""
     if said.service == NO_SERVICE:
         return None
-    return units.unit_of(OF_SYSTEM if said.service == OF_SYSTEM else OF_USER, path.absolute())
+    scope = OF_SYSTEM if said.service == OF_SYSTEM else OF_USER
+    path = path.absolute()
+    state = path.parent / Path(said.answers.state).expanduser()
+    return units.unit_of(scope, path, state, bluetooth=said.answers.ble not in (NO_BLE, VIRTUAL_AIR))
 
 
 async def trial_of(path: Path, text: str, said: Said) -> str:
@@ -119,9 +122,12 @@ def needed_by_commands(path: Path) -> str:
     return "sudo" if account_of(path, load(path).gateway.state_dir) is not None and "SUDO_UID" in os.environ else ""
 
 
-def start(unit: Unit | None, said: Said) -> bool:
+def start(unit: Unit | None, path: Path, said: Said) -> bool:
     """Make the gateway a service if that was said; return whether it is one now. Raises NoService."""
     if unit is None or said.service not in (OF_USER, OF_SYSTEM):
         return False
+    state = load(path).gateway.state_dir
+    with acting_as(account_of(path, state)):
+        folders.make(state)  # a unit that opens it to the service does not start without it
     becoming_a_service.become(unit)
     return True

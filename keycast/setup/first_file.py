@@ -18,6 +18,7 @@ COMMENTS = {
     ("ble", "sender"): "Group Keys also by Bluetooth LE adverts: keycast radios",
     ("web", "listen"): "addresses of the web page",
     ("web", "plain"): "no TLS: who is on this network can read the password of the page",
+    ("metrics", "open"): "true: also for programs on other machines",
     ("mqtt", "broker"): "that of Home Assistant",
     ("mqtt", "plain"): "no TLS: who is on the network between can read the password",
 }

@@ -24,7 +24,7 @@ from keycast.setup.answers import (
     LOOPBACK,
     MQTT,
     NO_BLE,
-    NO_PAGE,
+    NOBODY,
     THIS_MACHINE,
     UDP,
     VIRTUAL_AIR,
@@ -94,6 +94,7 @@ class Interview:
         self._server(said)
         self._bluetooth(said)
         self._page(said)
+        self._metrics(said)
         self._home_assistant(said)
         self._service(said)
         if wrong := _refusal(said.answers):
@@ -268,14 +269,14 @@ class Interview:
     def _page(self, said: Said) -> None:
         present = said.answers.page
         titles = {
-            NO_PAGE: "No web page",
+            NOBODY: "No web page",
             THIS_MACHINE: "From this machine only (also through ssh)",
             HOME_NETWORK: "From the home network",
         }
         choices = [Choice(word, title, word == present) for word, title in titles.items()]
         page = self._one("page", "May the gateway be seen and steered on a web page?", choices)
         said.answers = replace(said.answers, page=page)
-        if page == NO_PAGE:
+        if page == NOBODY:
             said.answers = replace(said.answers, page_certificate="", page_key_file="")
             return
         if "page_port" in self._given:
@@ -283,6 +284,18 @@ class Interview:
         if page == HOME_NETWORK:
             self._certificate(said)
         self._page_password(said)
+
+    def _metrics(self, said: Said) -> None:
+        """Ask who may read the figures, which are where the page is if there is one. Raises NotAllowed."""
+        titles = {NOBODY: "No", THIS_MACHINE: "From this machine", HOME_NETWORK: "From the home network"}
+        if said.answers.page == THIS_MACHINE:
+            titles.pop(HOME_NETWORK)
+        present = said.answers.metrics if said.answers.metrics in titles else THIS_MACHINE
+        choices = [Choice(word, title, word == present) for word, title in titles.items()]
+        metrics = self._one("metrics", "May Prometheus read figures of the gateway, at /metrics?", choices)
+        if metrics not in titles:
+            raise NotAllowed("the figures are where the page is, which is for this machine only: --web home-network")
+        said.answers = replace(said.answers, metrics=metrics)
 
     def _page_password(self, said: Said) -> None:
         """Ask for the password until it is none or can be used. Raises GatewayError for an option that cannot."""

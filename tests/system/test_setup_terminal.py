@@ -24,6 +24,7 @@ pytestmark = pytest.mark.real_time
 
 LIMIT_S = 150  # for one answer of a program on a busy machine
 COMMANDS_MAX, FIRST_KEY_S = 3, 60
+NOT_ASKED = ("--web", "no", "--metrics", "no", "--service", "no")
 DOWN, CLEAR = "\x1b[B", "\x15"
 
 
@@ -75,6 +76,7 @@ def test_a_person_answers_each_question_and_sees_the_file_before_it_is_there(tmp
         answer(child, "What is the CPNS Server called?", "")
         answer(child, "What does `keycast server credential` print there?", "")
         answer(child, "May the gateway be seen and steered on a web page?", "")
+        answer(child, "May Prometheus read figures", "")
         answer(child, "Shall Home Assistant see it, over MQTT?", "n")
         answer(child, "Shall the gateway start with this machine", "")
         child.expect_exact('id = "gw.attic"')
@@ -89,7 +91,7 @@ def test_a_person_answers_each_question_and_sees_the_file_before_it_is_there(tmp
 
     file.write_text("# mine\n" + file.read_text())
     before = file.read_text()
-    with typed(tmp_path, "setup", "--interface", "lo", "--server-here", "--web", "no", "--service", "no") as child:
+    with typed(tmp_path, "setup", "--interface", "lo", "--server-here", *NOT_ASKED) as child:
         answer(child, "What is this gateway called?", "")  # the answer of the file stands there
         answer(child, "What is the Personal Network called", "")
         answer(child, "Shall Home Assistant see it, over MQTT?", "n")
@@ -111,7 +113,7 @@ def test_ctrl_c_leaves_everything_as_it_was(tmp_path: Path, at: str) -> None:
         "web page",
     )
     with typed(tmp_path, "setup") as child:
-        for question in (*questions, "Home Assistant", "start with this machine", "Write this?"):
+        for question in (*questions, "Prometheus", "Home Assistant", "start with this machine", "Write this?"):
             if question in at:
                 break
             answer(child, question, "")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from keycast import places
 from keycast.program import program
 from keycast.services import units
 from keycast.services.units import SYSTEM, USER, unit_of
@@ -71,7 +73,8 @@ def test_a_file_that_root_makes_in_a_person_s_folder_is_that_person_s(tmp_path: 
     words = ["setup", str(tmp_path / "keycast.toml"), "--yes", "--interface", "lo"]
     assert CliRunner().invoke(program(words), words).exit_code == 0
     assert (tmp_path / "keycast.toml").stat().st_uid == NOBODY
-    assert "User=nobody\n" in unit_of(SYSTEM, tmp_path / "keycast.toml").text
+    for name in ("keycast.toml", "next.toml"):  # the second will be that person's
+        assert "User=nobody\n" in unit_of(SYSTEM, tmp_path / name, tmp_path / "state").text
 
 
 def test_the_unit_of_the_package_counts_for_the_file_of_the_package(
@@ -80,10 +83,12 @@ def test_the_unit_of_the_package_counts_for_the_file_of_the_package(
     packaged, config = tmp_path / units.NAME, tmp_path / "keycast.toml"
     monkeypatch.setattr(units, "_PACKAGED", packaged)
     monkeypatch.setattr(units, "_PACKAGED_CONFIG", config)
-    assert unit_of(SYSTEM, config).text
+    assert unit_of(SYSTEM, config, tmp_path).text
     packaged.touch()
-    assert unit_of(SYSTEM, config) == units.Unit(units.NAME, packaged, "", of_user=False)
-    assert unit_of(USER, config).text and unit_of(SYSTEM, tmp_path / "other.toml").text
+    assert unit_of(SYSTEM, config, tmp_path) == units.Unit(units.NAME, packaged, "", of_user=False)
+    assert unit_of(USER, config, tmp_path).text and unit_of(SYSTEM, tmp_path / "other.toml", tmp_path).text
+    assert "CAP_NET_ADMIN" in unit_of(SYSTEM, config, tmp_path, bluetooth=True).bluetooth
+    assert not unit_of(USER, config, tmp_path, bluetooth=True).bluetooth
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
@@ -92,9 +97,46 @@ def test_systemd_accepts_the_units(tmp_path: Path, scope: str) -> None:
     config = tmp_path / "a file of 100% $HOME.toml"
     config.touch()
     path = tmp_path / units.NAME
-    path.write_text(unit_of(scope, config).text)
+    path.write_text(unit_of(scope, config, tmp_path / "a 'state' of 100% $HOME").text)
     how = ["--user"] if scope == USER else []
     command = ["systemd-analyze", *how, "verify", "--man=no", str(path)]
     variables = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
     found = subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables)
     assert found.returncode == 0 and units.NAME not in found.stderr, found.stderr
+
+
+def settings(text: str) -> list[tuple[str, str]]:
+    """The assignments of a unit, in their order."""
+    lines = [line.partition("=") for line in text.splitlines() if not line.startswith("#")]
+    return [(name, value) for name, is_setting, value in lines if is_setting]
+
+
+OURS = {"ExecStart", "WorkingDirectory", "User", "ProtectHome", "PrivateTmp", "ReadWritePaths", "WantedBy"}
+
+
+@pytest.mark.parametrize("scope", [USER, SYSTEM])
+def test_a_unit_has_the_settings_of_the_package_and_no_others(scope: str) -> None:
+    packaged = settings((places.UNITS / units.NAME).read_text())
+    made = settings(unit_of(scope, Path("/keycast.toml"), Path("/keycast-state")).text)
+    names = {name for name, _ in made}
+    assert [each for each in made if each[0] not in OURS] == [
+        each for each in packaged if each[0] in names and each[0] not in OURS
+    ]
+    left_out = {name for name, _ in packaged} - names
+    if scope == SYSTEM:
+        assert left_out == {"Documentation", "Group", "StateDirectory", "StateDirectoryMode"}
+        assert dict(made)["ReadWritePaths"] == "/keycast-state"
+    else:  # what takes mounts, namespaces, control groups or capabilities
+        assert not {name for name in names if re.match("Private|Protect|Capab|Ambient|Device|Group|User|State", name)}
+        assert {"SystemCallFilter", "RestrictAddressFamilies", "MemoryDenyWriteExecute", "NoNewPrivileges"} <= names
+        assert not left_out & {"WatchdogSec", "Type", "RestartPreventExitStatus", "UMask", "StartLimitBurst"}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
+@pytest.mark.parametrize(("scope", "most"), [(USER, 6.5), (SYSTEM, 2.0)])
+def test_the_sandbox_leaves_little_exposed(tmp_path: Path, scope: str, most: float) -> None:
+    path = tmp_path / units.NAME
+    path.write_text(unit_of(scope, Path("/keycast.toml"), Path("/keycast-state")).text)
+    command = ["systemd-analyze", "security", "--offline=true", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert float(re.findall(r"exposure level for \S+: ([\d.]+)", found)[0]) <= most

@@ -5,6 +5,7 @@ import os
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,45 @@ def test_a_service_is_made_only_if_it_was_said(file: Path, monkeypatch: pytest.M
     monkeypatch.setattr(consequences, "who_answers", lambda _: 7)
     told = in_json(str(file), *QUIET, "--service", "user", "--id", "gw.x")
     assert not any("gateway run" in each["command"] for each in told["steps"])
+
+
+def test_what_systemd_needs_besides_is_among_the_next_steps(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def commands(*words: str) -> set[str]:
+        return {each["command"] for each in in_json(str(file), "--yes", "--interface", "lo", *words)["steps"]}
+
+    linger, bluetooth = "sudo loginctl enable-linger $USER", f"sudo keycast setup {file} --service system"
+    monkeypatch.setattr(becoming_a_service, "become", lambda unit: None)
+    monkeypatch.setattr(becoming_a_service, "has_to_linger", lambda: True)
+    monkeypatch.setattr(becoming_a_service, "BLUETOOTH_DROP_IN", drop_in := file.with_name("bluetooth.conf"))
+    assert not {linger, bluetooth} & commands()
+    assert commands("--service", "user") & {linger, bluetooth} == {linger}
+    assert commands("--service", "show", "--ble") & {linger, bluetooth} == {linger, bluetooth}
+    drop_in.touch()
+    assert not {linger, bluetooth} & commands()
+
+
+def test_a_user_whose_services_end_with_the_session_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(becoming_a_service, "_LINGERING", tmp_path)
+    monkeypatch.setattr("getpass.getuser", lambda: "pi")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert becoming_a_service.has_to_linger()
+    (tmp_path / "pi").touch()
+    assert not becoming_a_service.has_to_linger()
+
+
+def test_a_service_of_the_system_gets_the_drop_in_for_bluetooth_and_loses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[tuple[str, ...]] = []
+    monkeypatch.setattr(becoming_a_service, "_systemctl", lambda _, *words: said.append(words))
+    monkeypatch.setattr(becoming_a_service, "BLUETOOTH_DROP_IN", drop_in := tmp_path / "unit.d" / "bluetooth.conf")
+    unit = units.unit_of(units.SYSTEM, tmp_path / "keycast.toml", tmp_path / "state", bluetooth=True)
+    unit = replace(unit, path=tmp_path / units.NAME)
+    becoming_a_service.become(unit)
+    assert drop_in.read_text() == unit.bluetooth and "AF_BLUETOOTH" in unit.bluetooth
+    becoming_a_service.become(replace(unit, bluetooth=""))
+    assert not drop_in.exists() and unit.path.read_text() == unit.text
+    assert said == [("daemon-reload",), ("enable", unit.name), ("restart", unit.name)] * 2
 
 
 def test_a_machine_without_systemd_is_told_before_anything_is_written(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway_agent.config.load import parse
 from gateway_agent.errors import ConfigError
-from keycast.setup.answers import HERE, HOME_NETWORK, MQTT, NO_PAGE, THIS_MACHINE, UDP, Answers, answers_in, settings_of
+from keycast.setup.answers import HERE, HOME_NETWORK, MQTT, NOBODY, THIS_MACHINE, UDP, Answers, answers_in, settings_of
 from keycast.setup.edits import changes_between, difference, edited
 from keycast.setup.first_file import HEAD, new_text
 
@@ -79,7 +79,7 @@ def test_a_new_key_stands_below_the_last_one_and_above_what_is_said_of_the_next_
 
 
 def test_a_section_goes_without_what_is_said_of_the_next_one() -> None:
-    new = changed(BY_HAND, page=NO_PAGE)
+    new = changed(BY_HAND, page=NOBODY)
     assert "web" not in tomllib.loads(new) and "# not from outside" not in new
     assert "# Home Assistant\n[mqtt]" in new
 
@@ -104,7 +104,7 @@ def test_a_password_that_is_not_wanted_any_more_is_not_named_any_more() -> None:
 
 def test_a_way_of_writing_that_cannot_be_changed_is_told() -> None:
     text = 'gateway = {id = "gw.home", pn = "home", state_dir = "s"}\nweb.port = 8687\nweb.listen = ["127.0.0.1"]\n'
-    assert tomllib.loads(changed(text, gateway="gw.attic", page=NO_PAGE)) == {
+    assert tomllib.loads(changed(text, gateway="gw.attic", page=NOBODY)) == {
         "gateway": {"id": "gw.attic", "pn": "home", "state_dir": "s"}
     }
     with pytest.raises(ConfigError, match=r"gateway\.id cannot be changed here. Change that in an editor"):
@@ -120,7 +120,7 @@ answers = st.builds(
     interfaces=st.lists(names, min_size=1, unique=True).map(tuple),
     uplink=st.sampled_from([HERE, UDP]),
     host=names,
-    page=st.sampled_from([NO_PAGE, THIS_MACHINE, HOME_NETWORK]),
+    page=st.sampled_from([NOBODY, THIS_MACHINE, HOME_NETWORK]),
     page_port=st.integers(1, 65535),
     mqtt_broker=st.sampled_from(["", "mqtt://10.0.0.2"]),
     mqtt_user=names,

@@ -10,7 +10,7 @@ import pytest
 from cpns.errors import NotAllowed
 from gateway_agent.errors import GatewayError
 from gateway_agent.net.interfaces import Interface
-from keycast.setup.answers import AUTO, HERE, MQTT, NO_BLE, UDP, VIRTUAL_AIR, Answers
+from keycast.setup.answers import AUTO, HERE, MQTT, NO_BLE, UDP, VIRTUAL_AIR, Answers, answers_in, settings_of
 from keycast.setup.asking import Choice, NobodyThere
 from keycast.setup.questions import Interview, Said
 from keycast.setup.this_machine import ThisMachine
@@ -89,7 +89,7 @@ def test_all_defaults_are_the_usual_gateway_and_each_question_is_put_once() -> N
     person = Person()
     said = said_by(person)
     assert (said.answers, said.service) == (Answers(), "no")
-    assert len(person.asked) == len(set(person.asked)) == 7 and not person.told
+    assert len(person.asked) == len(set(person.asked)) == 8 and not person.told
 
 
 def test_answers_of_the_file_are_the_defaults() -> None:
@@ -107,6 +107,7 @@ def test_what_an_option_says_is_not_asked() -> None:
         interfaces=["wlan0"],
         uplink=HERE,
         page="no",
+        metrics="no",
         mqtt_broker="",
         service="no",
     )
@@ -253,3 +254,28 @@ def test_an_interruption_passes_through() -> None:
 def test_no_password_is_in_what_is_printed_of_the_answers() -> None:
     said = Said(Answers(), page_password="hunter2", mqtt_password="hunter3", broker_password="hunter4")
     assert "hunter" not in repr(said)
+
+
+@pytest.mark.parametrize(
+    ("page", "metrics", "section"),
+    [
+        ("no", "no", None),
+        ("no", "this-machine", {"open": False}),
+        ("no", "home-network", {"open": True, "listen": ["0.0.0.0"]}),
+        ("this-machine", "this-machine", {"open": False}),
+        ("home-network", "home-network", {"open": True}),
+    ],
+)
+def test_figures_are_where_the_page_is_or_on_their_own(page: str, metrics: str, section: dict[str, Any] | None) -> None:
+    said = said_by(NobodyThere(), page=page, metrics=metrics)
+    found = {name: values for name, values in settings_of(said.answers).items() if values is not None}
+    assert found.get("metrics") == section
+    again = said_by(Person(), answers_in(found))  # the answers of the file are those that Enter takes
+    assert (again.answers.page, again.answers.metrics) == (page, metrics)
+
+
+def test_figures_for_the_home_network_are_not_on_a_page_for_this_machine() -> None:
+    with pytest.raises(NotAllowed, match="--web home-network"):
+        said_by(NobodyThere(), page="this-machine", metrics="home-network")
+    person = Person({"web page": "From this machine"})
+    assert said_by(person, Answers(metrics="home-network")).answers.metrics == "this-machine"
