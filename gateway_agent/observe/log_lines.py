@@ -112,6 +112,12 @@ class LogReader(AsyncIterator[LogLine]):
             await self._wake.wait()
         return self._waiting.popleft()
 
+    def take(self) -> list[LogLine]:
+        """Return the lines that wait, without waiting."""
+        found = list(self._waiting)
+        self._waiting.clear()
+        return found
+
     def put(self, line: LogLine) -> None:
         """Append a line. The oldest one is lost if the reader has not read the last `WAITING_MAX`."""
         if self._loop.is_closed():

@@ -51,7 +51,9 @@ def application(sight: Sight, log_in: LogIn, names: Collection[str]) -> web.Appl
         answer("GET", page.path, page.handle)
         if page.forms:
             answer("POST", page.path, page.handle)
-    answer("GET", "/live", Live().answer)
+    live = Live()
+    answer("GET", "/live", live.answer)
+    answer("GET", "/live/log", live.answer_log)
     answer("GET", "/api/snapshot", api.snapshot)
     answer("GET", "/api/events", api.events)
     answer("GET", "/api/openapi.json", api.document)

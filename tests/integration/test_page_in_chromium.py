@@ -356,12 +356,27 @@ async def test_the_log_comes_live_through_the_filter_and_stops_while_paused(tmp_
         assert not await page.get_by_text("a quiet line").count()
         await page.goto(url + "/log")
         await page.get_by_text("a quiet line <b>").wait_for()
-        _line(made, logging.INFO, "a later line")
-        await page.get_by_text("a later line").wait_for()
+        await page.get_by_text("Live: what happens").wait_for()
+        reads = []
+        page.on("request", lambda request: reads.append(request.url))
+        _line(made, logging.WARNING, "KC1203 a later line <i>\u202e")
+        row = page.locator("#events li").first
+        await page.get_by_text("a later line <i>\\u202e").wait_for()
+        assert await row.get_attribute("class") == "fresh is-warning"
+        assert "gateway_agent.core KC1203 a later line" in await row.inner_text()
         await page.get_by_role("button", name="Pause").click()
         _line(made, logging.INFO, "the last line")
+        await page.get_by_role("button", name="Go on (1 new)").wait_for()
+        assert not await page.get_by_text("the last line").count()
         await page.get_by_role("button", name="Go on").click()
         await page.get_by_text("the last line").wait_for()
+        assert not reads, "what is new was pushed, and the page was not read again"
+        await page.goto(url + "/log?level=warning&about=core")
+        await page.get_by_text("Live: what happens").wait_for()
+        _line(made, logging.INFO, "a line that is quiet")
+        _line(made, logging.WARNING, "KC1203 a line that is loud")
+        await page.get_by_text("a line that is loud").wait_for()
+        assert not await page.get_by_text("a line that is quiet").count()
 
 
 async def test_settings_say_what_is_set_and_where_and_nothing_secret(tmp_path):

@@ -247,6 +247,38 @@ async def test_events_come_as_they_are_told_and_again_to_a_browser_that_was_away
     assert not seen.stream._subscriptions
 
 
+async def test_lines_of_the_log_come_in_the_same_way(tmp_path: Path) -> None:
+    with_password(tmp_path)
+    seen = Seen()
+
+    def write(text: str) -> None:
+        seen.log_lines.emit(logging.LogRecord("gateway_agent.core", logging.WARNING, __file__, 0, text, None, None))
+
+    async with opened(tmp_path, seen) as page, page.browser() as browser:
+        assert (await browser.get("/live/log")).status == 401, "nobody is logged in"
+        await browser.logs_in()
+        reading = asyncio.create_task(told(browser, 1, "/live/log"))
+        async with asyncio.timeout(LONG):
+            while not seen.log_lines._readers:
+                await asyncio.sleep(0.001)
+        write("KC1203 a lamp\u202e<b>\n\ndata: x")
+        (line,) = await reading
+        wanted = {"level": "warning", "area": "gateway_agent.core", "code": "KC1203"}
+        assert line["event"] == "line" and json.loads(line["data"]).items() >= wanted.items()
+        assert json.loads(line["data"])["text"] == "a lamp\\u202e<b>\\n\\ndata: x"
+        write("KC1203 another")
+        (missed,) = await told(browser, 1, "/live/log", **{"Last-Event-ID": line["id"]})
+        assert json.loads(missed["data"])["text"] == "another"
+        (since,) = await told(browser, 1, "/live/log?after=1")  # a page that was made before the second one
+        assert json.loads(since["data"])["number"] == 2
+        (both, _) = await told(browser, 2, "/live/log?after=0")
+        assert json.loads(both["data"])["number"] == 1
+        for strange in ("-1", "x", "9" * 30):
+            (again,) = await told(browser, 1, f"/live/log?after={strange}")
+            assert again["event"] == "again"
+    assert not seen.log_lines._readers
+
+
 async def test_a_slow_reader_loses_events_and_is_told_how_many(tmp_path: Path) -> None:
     with_password(tmp_path)
     seen = Seen()

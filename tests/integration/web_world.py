@@ -15,6 +15,7 @@ from gateway_agent.control import Command
 from gateway_agent.observe.event_stream import EventStream
 from gateway_agent.observe.figures import Figures
 from gateway_agent.observe.health import HealthView
+from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.sight import Sight
 from gateway_agent.observe.snapshot import Snapshot, UplinkView
 from gateway_agent.web import password
@@ -47,6 +48,7 @@ class Seen:
     snapshot: Snapshot = field(default_factory=snapshot)
     health: HealthView = field(default_factory=lambda: HealthView((), (), 0.0))
     stream: EventStream = field(default_factory=EventStream)
+    log_lines: LogLines = field(default_factory=LogLines)
     alarms: dict[str, str] = field(default_factory=dict)
     commands: dict[str, Command] = field(default_factory=dict)
 
@@ -66,6 +68,7 @@ class Seen:
             health=lambda: self.health,
             set_alarm=self.set_alarm,
             counters={},
+            log_lines=self.log_lines,
             commands=self.commands,
         )
 

@@ -34,14 +34,18 @@ async def show(
     *,
     snapshot: Snapshot | None = None,
     status: int = 200,
+    live: str = "",
     **context: Any,
 ) -> web.Response:
     """Return the page that the template `name` makes of `context` and of the state of the gateway.
 
-    `snapshot`: the state, if the page has read it already.
+    `snapshot`: the state, if the page has read it already; `live`: what the page follows in place of the events.
     """
     state = snapshot or sight.snapshot()
-    return await render(request, name, status=status, snapshot=state, now=time.time(), words=words, **context)
+    follow = live or f"/live?after={sight.stream.number}"
+    return await render(
+        request, name, status=status, snapshot=state, live=follow, now=time.time(), words=words, **context
+    )
 
 
 def piece(request: web.Request, rows: Sequence[_Row]) -> Piece:

@@ -55,5 +55,5 @@ def _row(board: BoardView, groups: Mapping[str, ServiceGroupView]) -> dict[str, 
     return {"board": board, "shown": shown, "more": len(pairs) > 1, "rest": rest if len(pairs) > len(shown) else ""}
 
 
-def _numbers(piece: frame.Piece) -> dict[str, int]:
+def _numbers(piece: frame.Piece) -> dict[str, Any]:
     return {"page": piece.page, "last_page": piece.last_page, "first": piece.first, "found": piece.found}

@@ -1,4 +1,4 @@
-"""The page of the log: its newest lines, read anew every few seconds, through a filter."""
+"""The page of the log: the newest lines that are kept, then live ones, through a filter."""
 
 from aiohttp import web
 
@@ -8,7 +8,6 @@ from gateway_agent.web.pages import frame
 
 _LEVELS = ("debug", "info", "warning", "error")
 _SHOWN_MAX = 200
-_EVERY_MS = 2000
 
 
 async def handle(request: web.Request, sight: Sight) -> web.StreamResponse:
@@ -16,7 +15,8 @@ async def handle(request: web.Request, sight: Sight) -> web.StreamResponse:
     about = request.query.get("about", "").strip()
     level = request.query.get("level", "")
     level = level if level in _LEVELS else "debug"
-    found = [line for line in reversed(sight.log_lines.recent(KEPT)) if _passes(line, about, level)]
+    kept = sight.log_lines.recent(KEPT)
+    found = [line for line in reversed(kept) if _passes(line, about, level)]
     return await frame.show(
         request,
         sight,
@@ -26,11 +26,13 @@ async def handle(request: web.Request, sight: Sight) -> web.StreamResponse:
         level=level,
         levels=_LEVELS,
         kept=KEPT,
-        every=_EVERY_MS,
+        shown_max=_SHOWN_MAX,
+        live=f"/live/log?after={kept[-1].number if kept else 0}",
     )
 
 
 def _passes(line: LogLine, about: str, level: str) -> bool:
+    """Return True if the filter lets a line through; events.js has the same rule."""
     if _LEVELS.index(line.level) < _LEVELS.index(level):
         return False
     return not about or any(

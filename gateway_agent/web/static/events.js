@@ -1,21 +1,32 @@
-// Adds events to the list as they happen, as far as the filter of the page lets them through; pauses if asked to.
+// Adds events, or lines of the log, to the list as they come, as far as the filter of the page lets them through; pauses
+// if asked to.
 (() => {
   "use strict";
   const list = document.getElementById("events");
   const button = document.getElementById("pause");
   const kept = Number(list.dataset.kept);
   const about = list.dataset.about.toLowerCase();
-  const isWarningsOnly = list.dataset.level === "warning";
+  const LEVELS = ["debug", "info", "warning", "error"];
+  const lowest = LEVELS.indexOf(list.dataset.level); // -1 lets every level through
   let paused = null; // the events since the pause, oldest first
 
   const passes = (event) =>
-    (!isWarningsOnly || event.level !== "info") &&
-    (!about || [event.text, event.pne_id, event.sg_id].some((part) => part && part.toLowerCase().includes(about)));
+    LEVELS.indexOf(event.level) >= lowest &&
+    (!about ||
+      [event.text, event.pne_id, event.sg_id, event.area, event.code].some(
+        (part) => part && part.toLowerCase().includes(about)));
 
   // As the gateway does: a mark that could turn the text around is shown by its number.
   const shown = (text) =>
     text.replace(/[\p{C}\p{Z}]/gu, (each) =>
       each === " " ? each : `U+${each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+
+  function marked(name, text, kind = "") {
+    const found = document.createElement(name);
+    found.textContent = shown(text);
+    found.className = kind;
+    return found;
+  }
 
   function show(event) {
     const row = document.createElement("li");
@@ -26,7 +37,9 @@
     time.dateTime = at.toISOString();
     time.textContent = `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
     const text = document.createElement("span");
-    text.textContent = shown(event.text);
+    if (event.area) text.append(marked("span", event.area, "soft"), " ");
+    if (event.code && event.area) text.append(marked("b", event.code), " ");
+    text.append(shown(event.text));
     row.append(time, text);
     row.className = event.level === "info" ? "fresh" : `fresh is-${event.level}`;
     list.prepend(row);

@@ -40,11 +40,11 @@
   }));
 
   // One reading at a time; whatever happens meanwhile makes one more.
-  let reading = false, due = false, wait = 0, halted = false, read_at = -REFRESH_MS;
+  let reading = false, due = false, wait = 0, read_at = -REFRESH_MS;
   async function read() {
     clearTimeout(wait);
     wait = 0;
-    if (halted || !document.getElementById("live")) return;
+    if (!document.getElementById("live")) return;
     if (reading) { due = true; return; }
     reading = true;
     await loaded;
@@ -76,21 +76,14 @@
       document.dispatchEvent(new CustomEvent("page:told", { detail: JSON.parse(message.data) }));
       soon();
     });
+    source.addEventListener("line", (message) => {
+      document.dispatchEvent(new CustomEvent("page:told", { detail: JSON.parse(message.data) }));
+    });
     source.addEventListener("lost", soon);
     source.addEventListener("again", soon);
     addEventListener("pagehide", () => source.close());
   }
 
-  const halt = document.getElementById("halt");
-  if (halt) {
-    halt.hidden = false;
-    halt.addEventListener("click", () => {
-      halted = !halted;
-      halt.textContent = halted ? "Go on" : "Pause";
-      halt.setAttribute("aria-pressed", String(halted));
-      read();
-    });
-  }
   setInterval(tick, 1000);
   if (body.dataset.live) {
     there.then(() => listen(body.dataset.live));
