@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import random
 import subprocess
 
 import aiomqtt
@@ -313,8 +312,3 @@ async def test_a_key_for_many_boards_is_told_at_a_rate(place, broker, monkeypatc
         await place.live(service)
         await until(lambda: ear.state().get("members") == 3)
         await until(lambda: 0.2 in pauses)
-
-
-def test_jitter_is_within_five_seconds(monkeypatch):
-    monkeypatch.undo()
-    assert home_assistant.JITTER_S == 5.0 and 0 <= random.uniform(0, home_assistant.JITTER_S) <= 5.0

@@ -1,7 +1,9 @@
 """Commands over MQTT: what is carried out, and what is ignored and counted. The section [mqtt] beside it."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from gateway_agent.home_assistant.home_broker import files_in_words, in_words, m
 from gateway_agent.home_assistant.naming import MqttNames
 from gateway_agent.home_assistant.orders import AT_ONCE, GivenOrder, OrderDesk
 from gateway_agent.home_assistant.section import HomeAssistantSection
+from gateway_agent.home_assistant.service import HomeAssistant
 from message_plane.errors import BrokerFilesRefused
 from message_plane.links.mqtt_section import broker_of
 from message_plane.links.mqtt_trouble import BrokerTrouble
@@ -91,8 +94,41 @@ def test_a_flood_is_cut_to_one_a_second():
     desk = Desk(*ALL)
     done = [desk.read(b"update", now=100 + turn / 100) for turn in range(1000)]
     carried_out = sum(order is not None for order in done)
-    assert AT_ONCE <= carried_out <= AT_ONCE + 10
+    assert carried_out == AT_ONCE + 9  # in 9.99 s
     assert desk.counters["home_assistant_too_many"] == 1000 - carried_out
+    assert desk.read(b"update", now=111.0) is not None  # somebody who waits is heard again
+
+
+def test_what_is_not_allowed_takes_nothing_from_the_rate():
+    desk = Desk("update")
+    for payload in (b"delete", b"expel lamp", b"", bytes(1 << 20)) * 100:
+        assert desk.read(payload) is None
+    assert desk.read(b"update") is not None
+
+
+async def test_when_home_assistant_has_started_the_gateways_announce_within_five_seconds_and_not_together():
+    sight = SimpleNamespace(config=SimpleNamespace(gateway=SimpleNamespace(id="gw")), counters=Counter())
+    loop = asyncio.get_running_loop()
+    delays = []
+    for _ in range(100):
+        gateway = HomeAssistant(HomeAssistantSection(), sight)
+        for payload in (b"offline", b"", b"online\0", b"ONLINE"):
+            gateway._arrived("homeassistant/status", payload, retained=False)
+        assert gateway._wishes.announcing is None
+        before = loop.time()
+        gateway._arrived("homeassistant/status", b"online", retained=False)
+        timer = gateway._wishes.announcing
+        delays.append(timer.when() - before)
+        gateway._arrived("homeassistant/status", b"online", retained=False)  # again: one announcement is due
+        assert gateway._wishes.announcing is timer and not timer.cancelled()
+        timer.cancel()
+        gateway._announce_again()
+        assert gateway._wishes.announcing is None
+    assert 0 <= min(delays) < 1 and 4 < max(delays) < 5.1
+
+
+def test_the_topic_of_the_start_is_below_that_of_the_discovery():
+    assert MqttNames("keycast", "elsewhere", "gw").birth == "elsewhere/status"
 
 
 @pytest.mark.parametrize(
