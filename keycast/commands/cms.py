@@ -14,6 +14,7 @@ from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, sentences, state_option
 
 if TYPE_CHECKING:
+    from gateway_agent.observe.log_lines import LogLines
     from key_servers.cms.profiles import Profiles
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def run(
     from keycast.services.server_config import server_config
     from keycast.services.supervisor import NOT_CONFIGURED
 
-    begin_log(log)
+    lines = begin_log(log)
     with sentences(NOT_CONFIGURED):
         config = server_config(
             CmsConfig,
@@ -67,14 +68,15 @@ def run(
         )
     held = server_copies.state_of(server_copies.CMS, state, config.database_url)
     with sentences(), contextlib.suppress(KeyboardInterrupt), held:
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, lines))
 
 
-async def _run(config: Any) -> None:
+async def _run(config: Any, lines: "LogLines") -> None:
     from key_servers.cms.app import CmsServer
+    from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
-    async with await CmsServer.open(config) as cms:
+    async with await CmsServer.open(config) as cms, log_socket(config.state_dir, lines):
         sentence = f"The CMS listens on {', '.join(cms.urls)}"
         ready({"urls": list(cms.urls)}, sentence)
         await serve(lambda: sentence)

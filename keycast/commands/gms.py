@@ -16,6 +16,7 @@ from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, console, refuse, sentences, state_option
 
 if TYPE_CHECKING:
+    from gateway_agent.observe.log_lines import LogLines
     from key_servers.gms.management import GroupManagement
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ def run(
     from keycast.services.supervisor import NOT_CONFIGURED
     from private_store import files
 
-    begin_log(log)
+    lines = begin_log(log)
     with sentences(NOT_CONFIGURED):
         require_uri(gms_uri)
         token = files.read(kms_token_file).decode("ascii", "replace").strip()
@@ -93,14 +94,15 @@ def run(
         )
     held = server_copies.state_of(server_copies.GMS, state, config.database_url)
     with sentences(), contextlib.suppress(KeyboardInterrupt), held:
-        asyncio.run(_run(config, provisioning))
+        asyncio.run(_run(config, provisioning, lines))
 
 
-async def _run(config: Any, provisioning: Any) -> None:
+async def _run(config: Any, provisioning: Any, lines: "LogLines") -> None:
     from key_servers.gms.app import GmsServer
+    from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
-    async with await GmsServer.open(config, provisioning) as gms:
+    async with await GmsServer.open(config, provisioning) as gms, log_socket(config.state_dir, lines):
         sentence = f"{gms.gms_uri} listens on {', '.join(gms.urls)}"
         ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, sentence)
         await serve(lambda: sentence)

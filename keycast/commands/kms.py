@@ -16,6 +16,7 @@ from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import answer, console, remark, sentences, state_option
 
 if TYPE_CHECKING:
+    from gateway_agent.observe.log_lines import LogLines
     from key_servers.kms.app import KmsServer
     from key_servers.kms.config import KmsConfig
 
@@ -99,19 +100,20 @@ def run(
     from keycast.copies import server_copies
     from keycast.services.supervisor import NOT_CONFIGURED
 
-    begin_log(log)
+    lines = begin_log(log)
     with sentences(NOT_CONFIGURED):
         config = _config(state, listen or ["127.0.0.1"], port, tls_certificate, tls_key)
     held = server_copies.state_of(server_copies.KMS, state, config.database_url)
     with sentences(), contextlib.suppress(KeyboardInterrupt), held:
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, lines))
 
 
-async def _run(config: "KmsConfig") -> None:
+async def _run(config: "KmsConfig", lines: "LogLines") -> None:
     from key_servers.kms.app import KmsServer
+    from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
-    async with await KmsServer.open(config) as kms:
+    async with await KmsServer.open(config) as kms, log_socket(config.state_dir, lines):
         name = kms.certificate.kms_uri
         sentence = f"{name} listens on {', '.join(kms.urls)}"
         ready({"kms_uri": name, "urls": list(kms.urls)}, sentence)

@@ -1,4 +1,4 @@
-"""`keycast gateway run` and `keycast server run` as a service manager starts them: READY, STOPPING, exit codes."""
+"""`keycast gateway run` and other servers as a service manager starts them: READY, STOPPING, exit codes."""
 
 import os
 import signal
@@ -35,10 +35,12 @@ def free_port():
 def words_of(kind, folder):
     if kind == "gateway":
         return ["gateway", "run", "-c", str(configured(folder))]
+    if kind == "cms":
+        return ["cms", "run", "--state", str(folder / "state"), "--port", str(free_port())]
     return ["server", "run", "--state", str(folder / "state"), "--listen", "127.0.0.1", "--port", str(free_port())]
 
 
-@pytest.mark.parametrize(("kind", "command"), [("gateway", "trust"), ("server", "alarms")])
+@pytest.mark.parametrize(("kind", "command"), [("gateway", "trust"), ("server", "alarms"), ("cms", "log.recent")])
 def test_it_is_ready_when_it_answers_and_says_that_it_ends(kind, command, manager, tmp_path):
     heard, environment = manager
     with (tmp_path / "log").open("w") as log:

@@ -16,6 +16,7 @@ from gateway_agent.observe.log_lines import KEPT, WAITING_MAX, LogLines
 from keycast.commands import log
 from keycast.program import program
 from keycast.services.log_commands import log_commands, set_levels
+from keycast.services.log_socket import log_socket
 from keycast.terminal.log_bound import LINES_MAX, BoundedLog
 
 AREA = "message_plane.incoming"
@@ -151,3 +152,19 @@ def test_a_code_that_is_caused_again_and_again_is_counted_after_so_many_lines_in
     assert told.code == "KC5002" and told.text.startswith("140 more lines of KC3006") and again.code == "KC3006"
     say(guard, "KC3006 refused traffic", at=50.0)  # a clock that was set back
     assert lines.recent(1)[0].at == 50.0
+
+
+async def test_a_key_server_is_asked_for_its_log_by_its_folder(tmp_path: Path, lines: LogLines) -> None:
+    def shown() -> tuple[int, str]:
+        words = ["log", "show", "--state", str(tmp_path)]
+        done = CliRunner().invoke(program(words), words)
+        return done.exit_code, done.output
+
+    async with log_socket(tmp_path, lines):
+        say(lines, "KC3008 the first one serves")
+        other = LogLines()
+        async with log_socket(tmp_path, other):  # another process on the same database
+            say(other, "KC3008 the second one serves, too")
+            assert "the first one serves" in (await asyncio.to_thread(shown))[1]
+        assert (await asyncio.to_thread(shown))[0] == 0
+    assert (await asyncio.to_thread(shown))[0] == 1 and not list(tmp_path.iterdir())
