@@ -27,8 +27,8 @@ from keycast.terminal.backup_options import (
     where_to,
 )
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
-from keycast.terminal.logs import LogOption, begin_log, ready
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, sentences
+from keycast.terminal.logs import LogOption, begin_log, is_at_terminal, ready
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, remark, sentences
 from keycast.terminal.passphrases import PassphraseFile
 
 if TYPE_CHECKING:
@@ -227,7 +227,24 @@ async def _run(opening: "contextlib.AbstractAsyncContextManager[Home]") -> None:
             | {"networks": [asdict(each) for each in app.broadcasts()]},
             watch.status(),
         )
+        if is_at_terminal():
+            _say_link(home)
         await serve(watch.status, app.endpoint.failed, app.gateway.failed, trouble=watch.trouble)
+
+
+def _say_link(home: "Home") -> None:
+    """Print the URL that logs in once to a page that has no password yet; it is for the person who starts it."""
+    from gateway_agent.errors import GatewayError
+    from gateway_agent.web import password
+
+    links = [each.commands["web.link"] for each in home.onlookers if "web.link" in each.commands]
+    if not links or password.mark(home.config.gateway.state_dir):
+        return
+    with contextlib.suppress(GatewayError):  # it is not open: the alarm says why
+        made = links[0]()
+        remark(f"The page has no password yet. This logs in once, within {made['seconds'] // 60} minutes:")
+        for each in made["urls"]:
+            remark(f"  {each}")
 
 
 def _tell_unknown(sentence: str) -> None:

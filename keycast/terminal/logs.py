@@ -57,6 +57,11 @@ def ready(value: Any, sentence: str) -> None:
         answer(value, lambda: typer.echo(formatter.format(record)))
 
 
+def is_at_terminal() -> bool:
+    """Return True if a person started this command in a terminal and reads what it prints, and no service manager."""
+    return sys.stdout.isatty() and not os.environ.get("NOTIFY_SOCKET") and not is_journal(sys.stdout)
+
+
 def _handler(form: LogForm | None) -> logging.Handler:
     if form is LogForm.JOURNAL or (form is None and is_journal(sys.stderr)):
         return JournalHandler()

@@ -5,6 +5,7 @@ Every process has a home folder of its own, in a network of its own (tests/shard
 
 import os
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,6 +141,7 @@ def _to_the_first_key(tmp_path: Path, at: Sequence[str]) -> None:
         commands += 1
         for question in ("this gateway called", "Personal Network", "Where is the CPNS Server", "web page"):
             answer(setup, question, "")
+        answer(setup, "Prometheus", "")
         answer(setup, "Home Assistant", "")
         answer(setup, "start with this machine", "")
         answer(setup, "Write this?", "y")
@@ -157,3 +159,34 @@ def _to_the_first_key(tmp_path: Path, at: Sequence[str]) -> None:
             took = time.monotonic() - begun
     assert commands <= COMMANDS_MAX
     assert took < FIRST_KEY_S * slowness()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_a_gateway_in_a_terminal_prints_a_link_while_its_page_has_no_password(tmp_path: Path) -> None:
+    words = ("--yes", "--interface", "lo", "--web", "this-machine", "--web-port", str(free_port()))
+    with typed(tmp_path, "setup", *words) as setup:
+        assert ended(setup)[0] == 0
+    file = tmp_path / "keycast.toml"
+    file.write_text(file.read_text() + f"[message_plane]\nport = {free_port()}\ndiscovery = false\n")
+    with typed(tmp_path, "gateway", "run") as gateway:
+        gateway.expect("gw.home serves home")
+        gateway.expect(r"http://127\.0\.0\.1:\d+/log-in\?token=[\w-]{20,}")
+    under_systemd = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(under_systemd))
+        with typed(tmp_path, "gateway", "run", at=["env", f"NOTIFY_SOCKET={under_systemd}"]) as gateway:
+            gateway.expect("gw.home serves home")
+            assert b"READY=1" in manager.recv(4096)
+    assert "token=" not in str(gateway.before)
+    with typed(tmp_path, "web", "password") as password:
+        answer(password, "Password of the page", "correct horse")
+        answer(password, "Repeat", "correct horse")
+        assert ended(password)[0] == 0
+    with typed(tmp_path, "gateway", "run") as gateway:
+        gateway.expect("gw.home serves home")
+    assert "token=" not in str(gateway.before)
