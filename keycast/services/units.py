@@ -23,7 +23,7 @@ _BLUETOOTH = "bluetooth.conf"
 BLUETOOTH_DROP_IN = _OF_SYSTEM / f"{NAME}.d" / _BLUETOOTH
 
 _PACKAGED = Path("/usr/lib/systemd/system") / NAME
-_PACKAGED_CONFIG = Path("/etc/keycast/keycast.toml")
+PACKAGED_CONFIG = Path("/etc/keycast/keycast.toml")
 
 _HEAD = "# Made by keycast setup, of the unit that the Debian package of keycast has."
 _WITHOUT_ROOT = {
@@ -71,7 +71,7 @@ def unit_of(scope: str, config: Path, state: Path, *, bluetooth: bool = False) -
     file of the package it is the unit of the package. With `bluetooth` the gateway brings keys by Bluetooth LE, too.
     """
     drop_in = (places.UNITS / _BLUETOOTH).read_text() if bluetooth and scope == SYSTEM else ""
-    if scope == SYSTEM and config == _PACKAGED_CONFIG and _PACKAGED.exists():
+    if scope == SYSTEM and config == PACKAGED_CONFIG and _PACKAGED.exists():
         return Unit(NAME, _PACKAGED, "", of_user=False, bluetooth=drop_in)
     command = f"{_word(_program())} gateway run -c {_word(str(config))}"
     own = {"ExecStart": command.replace("$", "$$")}

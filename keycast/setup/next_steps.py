@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from keycast.services.units import PACKAGED_CONFIG
 from keycast.setup.answers import HERE, HOME_NETWORK, LOOPBACK, NO_BLE, NOBODY, VIRTUAL_AIR
 from keycast.setup.questions import OF_USER, SHOWN, Said
 from keycast.terminal.options import DEFAULT_CONFIG
@@ -13,6 +14,8 @@ GROUP, BOARD, VIRTUAL_BOARD = "lights", "lamp.porch", "porch"
 """Names of a first Service Group (after that of the PN) and of first boards."""
 
 
+_RECIPIENT = PACKAGED_CONFIG.with_name("backup.recipient")
+_BACKUPS = f"keycast backup new-key home.key && sudo cp home.recipient {_RECIPIENT}"
 _LINGER = "sudo loginctl enable-linger $USER"
 
 
@@ -72,6 +75,8 @@ def next_steps(
         file = [] if path == DEFAULT_CONFIG else [str(path)]
         what = "let it use all of Bluetooth, which only a service of the system can"
         found.append(NextStep(what, shlex.join(["sudo", "keycast", "setup", *file, "--service", "system"])))
+    if path == PACKAGED_CONFIG and not _RECIPIENT.exists():
+        found.append(NextStep("let it make a backup each day; keep home.key elsewhere", _BACKUPS))
     if answers.uplink == HERE and LOOPBACK in answers.interfaces:
         step("let a virtual board into a first Service Group", "board", "run", VIRTUAL_BOARD, "--join", group, *own)
     elif answers.uplink == HERE:

@@ -28,6 +28,7 @@ from tools import PROJECT
 BUILT = PROJECT / "build" / "deb"
 CACHE = PROJECT / ".cache" / "deb_test"
 PACKAGES = "python3,adduser,systemd,systemd-sysv,dbus"
+BACKUPS = "var/lib/keycast-backups"
 STATE, CONFIG = "var/lib/keycast", "etc/keycast/keycast.toml"
 UNIT = "lib/systemd/system/keycast-gateway.service"
 OLD = "0.0.1"
@@ -150,6 +151,7 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     assert mode == "keycast 700", mode
     step(f"started by its unit; the state folder is {mode}; a board has a session and a Group Key")
 
+    backed_up(debian)
     process = debian.shown("MainPID")
     await asyncio.to_thread(debian.install, new)
     await asyncio.to_thread(debian.until, lambda: debian.shown("ActiveState") == "active")
@@ -198,11 +200,14 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     assert verified == "", verified
     step(f"systemd-analyze: {exposure.encode('ascii', 'ignore').decode().strip()}; verify says nothing")
 
+    debian.systemctl("is-active", "keycast-backup.timer")
     debian.run("dpkg", "--remove", "keycast")
+    debian.systemctl("is-active", "keycast-backup.timer", codes=(3, 4))
     assert debian.shown("ActiveState") != "active" and not (root / "opt/keycast").exists()
     assert config.exists() and (state / "identity.key").exists()
     step("removed: it was stopped; state and configuration are there")
     said = debian.run("dpkg", "--purge", "keycast").strip().splitlines()[-1]
+    assert list((root / BACKUPS).iterdir()), "the backups are gone"
     left = sorted(str(each.relative_to(root)) for each in state.rglob("*") if not each.is_dir())
     assert f"{STATE}/identity.key" in left and not config.exists()
     assert all(each.endswith("/identity.key") for each in left), left
@@ -213,8 +218,31 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     debian.systemctl("start", "keycast-gateway")
     assert ask(state, "trust")["credential"] == trust["credential"]
     debian.run("env", "KEYCAST_PURGE=all", "dpkg", "--purge", "keycast")
-    assert not state.exists() and not (root / "etc/keycast").exists()
+    assert not state.exists() and not (root / "etc/keycast").exists() and not (root / BACKUPS).exists()
+    assert not list((root / "etc/systemd/system").rglob("keycast*"))
     step("installed again with the kept identity; purged with KEYCAST_PURGE=all: nothing is left")
+
+
+def backed_up(debian: Container) -> None:
+    """The timer of backups waits for the key that they are encrypted for, and then makes one that can be opened."""
+    timers = ("keycast-backup.timer", "keycast-server-backup.timer")
+    assert debian.systemctl("is-enabled", *timers).split() == ["enabled", "enabled"]
+    assert debian.systemctl("is-active", *timers).split() == ["active", "active"]
+    debian.systemctl("start", "keycast-backup.service")
+    assert not (debian.root / BACKUPS).exists(), "it made a backup that is encrypted for nobody"
+    debian.run(
+        "sh", "-c", "cd /root && keycast backup new-key home.key && cp home.recipient /etc/keycast/backup.recipient"
+    )
+    debian.systemctl("start", "keycast-backup.service")
+    debian.systemctl("start", "keycast-server-backup.service")  # there is no Server: it does nothing
+    assert (
+        debian.systemctl("show", "--value", "--property=Result", "keycast-server-backup.service").strip() == "success"
+    )
+    made = debian.run("sh", "-c", f"stat -c '%U %a %n' /{BACKUPS} /{BACKUPS}/*").split("\n")
+    assert made[0] == f"keycast 700 /{BACKUPS}" and made[1].startswith("keycast 600 "), made
+    shown = debian.run("keycast", "backup", "show", made[1].split()[-1], "--verify", "--key", "/root/home.key")
+    due = debian.systemctl("list-timers", "--no-pager", "keycast-*").splitlines()
+    step(f"the timer of backups: {len(due) - 4} are due; one was made and opened: {shown.splitlines()[0]}")
 
 
 def package_before(folder: Path, new: Path, before: str) -> Path:

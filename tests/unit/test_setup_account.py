@@ -82,7 +82,7 @@ def test_the_unit_of_the_package_counts_for_the_file_of_the_package(
 ) -> None:
     packaged, config = tmp_path / units.NAME, tmp_path / "keycast.toml"
     monkeypatch.setattr(units, "_PACKAGED", packaged)
-    monkeypatch.setattr(units, "_PACKAGED_CONFIG", config)
+    monkeypatch.setattr(units, "PACKAGED_CONFIG", config)
     assert unit_of(SYSTEM, config, tmp_path).text
     packaged.touch()
     assert unit_of(SYSTEM, config, tmp_path) == units.Unit(units.NAME, packaged, "", of_user=False)
@@ -133,7 +133,7 @@ def test_a_unit_has_the_settings_of_the_package_and_no_others(scope: str) -> Non
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
-@pytest.mark.parametrize(("scope", "most"), [(USER, 6.5), (SYSTEM, 2.0)])
+@pytest.mark.parametrize(("scope", "most"), [(USER, 6.5), (SYSTEM, 2.2)])  # what is in home folders can be read
 def test_the_sandbox_leaves_little_exposed(tmp_path: Path, scope: str, most: float) -> None:
     path = tmp_path / units.NAME
     path.write_text(unit_of(scope, Path("/keycast.toml"), Path("/keycast-state")).text)
