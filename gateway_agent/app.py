@@ -233,6 +233,7 @@ class GatewayApp:
             self.no_network,
             self.broken_radio,
             self.no_broker,
+            self._store.last_dated(),
         )
         self._watch.start()
         self.sightings.start()

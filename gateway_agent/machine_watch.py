@@ -19,6 +19,9 @@ CLOCK_GRACE_S = 900.0
 NO_DATE_BEFORE = 1_735_689_600
 """2025-01-01. A clock before this has lost the date, as on a machine without a battery after a power cut."""
 
+SET_BACK_S = 86_400.0
+"""A clock that is not synchronised and this much behind a moment that it has shown before was set back."""
+
 _NEXT = "Keys are active when they arrive, and no date is shown. Check: timedatectl"
 
 SetAlarm = Callable[[str, str], None]
@@ -40,9 +43,10 @@ class Written(Protocol):
 class ClockWatch:
     """Finds out whether the clock has lost the date or is not synchronised. It does no I/O."""
 
-    def __init__(self, now: float) -> None:
-        """`now`: seconds of a monotonic clock."""
+    def __init__(self, now: float, known: float = 0.0) -> None:
+        """`now`: seconds of a monotonic clock; `known`: the latest moment that is known to have been (Unix seconds)."""
         self._in_step_at = now
+        self._ahead = known - now  # of the wall clock, at least
 
     def look(self, now: float, in_step: bool, wall: float) -> str:
         """Return what is wrong with the clock, "" for nothing.
@@ -50,9 +54,12 @@ class ClockWatch:
         `now`: monotonic seconds; `in_step`: the clock is synchronised; `wall`: its Unix seconds, right or wrong.
         """
         if in_step:
-            self._in_step_at = now
+            self._in_step_at, self._ahead = now, wall - now
         if wall < NO_DATE_BEFORE:
             return f"The clock of this machine has lost the date. {_NEXT}"
+        if wall - now < self._ahead - SET_BACK_S:
+            date = time.strftime("%Y-%m-%d", time.gmtime(wall))
+            return f"The clock of this machine was set back: it says {date}, and it was later before. {_NEXT}"
         if now - self._in_step_at >= CLOCK_GRACE_S:
             return f"Nobody keeps the clock of this machine in step (NTP). {_NEXT}"
         return ""
@@ -69,11 +76,12 @@ class MachineWatch:
         no_network: Callable[[], str] = str,
         broken_radio: Callable[[], str] = str,
         no_broker: Callable[[], str] = str,
+        known: float = 0.0,
     ) -> None:
         """`no_network` returns why no broadcast can be sent now, "" if one can or none is wanted.
 
         `broken_radio` returns which media have not recovered after all steps, "" for none. `no_broker` returns why no
-        broker is connected, "" if one is or none is needed.
+        broker is connected, "" if one is or none is needed. `known`: the latest moment that is known to have been.
         """
         self._no_network = no_network
         self._broken_radio = broken_radio
@@ -81,7 +89,7 @@ class MachineWatch:
         self._network_at = self._broker_at = clock.monotonic()
         self._stores = list(stores)
         self._clock = clock
-        self._clock_watch = ClockWatch(clock.monotonic())
+        self._clock_watch = ClockWatch(clock.monotonic(), known)
         self._set_alarm = set_alarm
         self._turns = Repeating("machine watch", LOOK_EVERY_S, self.look, at_once=True)
         self.start = self._turns.start

@@ -54,6 +54,12 @@ class GatewayStore:
             self.close()
             raise
 
+    def last_dated(self) -> int:
+        """Return the latest moment of which something is stored, in Unix seconds by the clock of then; 0 for none."""
+        heard = "SELECT coalesce(max(heard_at), 0) FROM pne"
+        arrived = "SELECT coalesce(max(arrived_at), 0) FROM delivery"
+        return max(map(self.database.number, (heard, arrived)))
+
     def close(self) -> None:
         """Close the database and release the lock of the folder."""
         self.database.close()

@@ -1,10 +1,11 @@
 """The check of the clock, by which alarms, logs and deliveries are dated."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 from gateway_agent.clock import synchronised
-from gateway_agent.machine_watch import NO_DATE_BEFORE
+from gateway_agent.machine_watch import NO_DATE_BEFORE, SET_BACK_S
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
 from keycast.terminal.dates import local
@@ -21,6 +22,13 @@ def look(here: Surroundings) -> Iterator[Finding]:
             "Connect it to the internet, or set it: timedatectl set-time",
             _PAGE,
         )
+    elif not synchronised() and (newest := _newest(here)) > now + SET_BACK_S:
+        yield bad(
+            f"The clock of this machine was set back: it says {local(now)}, and the gateway was at work on "
+            f"{local(newest)}.",
+            "Connect it to the internet, or set it: timedatectl set-time",
+            _PAGE,
+        )
     elif not synchronised():
         yield warning(
             "Nobody keeps the clock of this machine in step (NTP). Keys are active when they arrive, and boards are "
@@ -30,3 +38,13 @@ def look(here: Surroundings) -> Iterator[Finding]:
         )
     else:
         yield good(f"the clock is synchronised: {local(now)}")
+
+
+def _newest(here: Surroundings) -> float:
+    """Return when something was written last in the state folder, by the clock of that time; 0.0 if that is unknown."""
+    newest = 0.0
+    if here.state is not None:
+        with contextlib.suppress(OSError):
+            for each in here.state.rglob("*"):
+                newest = max(newest, each.lstat().st_mtime)
+    return newest

@@ -169,6 +169,21 @@ def test_the_clock(tmp_path, monkeypatch, now, in_step, grade):
     assert grades(found_by(look_around(configured(tmp_path)), "clock")) == [grade]
 
 
+def test_a_clock_that_was_set_back_by_a_year(tmp_path, monkeypatch):
+    path = configured(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "gateway.db").touch()
+    monkeypatch.setattr(time_of_day, "synchronised", lambda: False)
+    (as_before,) = found_by(look_around(path), "clock")
+    now = time.time()
+    monkeypatch.setattr(time_of_day.time, "time", lambda: now - 366 * 86_400)
+    monkeypatch.setattr(time_of_day, "NO_DATE_BEFORE", 0)
+    (found,) = found_by(look_around(path), "clock")
+    assert "in step" in as_before.text and "was set back" in found.text and str(found.grade) == "bad"
+    monkeypatch.setattr(time_of_day, "synchronised", lambda: True)  # then it was ahead before
+    assert grades(found_by(look_around(path), "clock")) == ["good"]
+
+
 def test_a_port_of_another_program_is_told_with_the_program(tmp_path):
     path = configured(tmp_path)
     port = look_around(path).config.message_plane.port

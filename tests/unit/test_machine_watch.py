@@ -268,6 +268,20 @@ def test_a_clock_that_nobody_keeps_in_step_is_told_after_a_while():
     assert "in step" in watch.look(2 * CLOCK_GRACE_S + 1, False, today)
 
 
+def test_a_clock_that_is_set_back_by_a_year_is_told_until_it_is_right():
+    today, year = NO_DATE_BEFORE + 5e7, 366 * 86_400
+    watch = ClockWatch(0.0)
+    assert watch.look(1.0, True, today) == ""
+    assert watch.look(2.0, False, today - 3600) == ""  # the hour of a person who knows no UTC
+    assert "was set back: it says 20" in watch.look(3.0, False, today - year)
+    assert watch.look(4.0, False, today) == ""
+    assert watch.look(5.0, True, today - year) == ""  # it was ahead before
+    assert watch.look(6.0, False, today - year) == ""
+    after_a_start = ClockWatch(100.0, known=today)
+    assert "was set back" in after_a_start.look(100.0, False, today - year)
+    assert ClockWatch(100.0, known=today).look(100.0, False, today - 60) == ""
+
+
 def test_a_clock_that_has_lost_the_date_is_told_at_once():
     assert "lost the date" in ClockWatch(0.0).look(0.0, False, 100.0)
     assert "lost the date" in ClockWatch(0.0).look(0.0, True, 100.0)
