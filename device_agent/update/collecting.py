@@ -4,44 +4,28 @@ Nothing is stored before its hash was found in its page, or that of a page in th
 one SHA-256 and spoils nothing (SEC-10). Pieces of the PN GW pass the same check.
 """
 
-from cpns import cborlite
-from cpns import numbers as cpns
-from cpns.errors import MalformedMessage, NotAllowed, Unknown
+from cpns.errors import NotAllowed, Unknown
 from device_agent import tuning
-from device_agent.coap import message as coap
+from device_agent.update.pieces import piece
 from device_agent.update.service import NEVER
 from suit import frames
 from suit import numbers as n
 from suit.erasure import Code
 
-_OPTIONS = ((coap.URI_PATH, b"update"), (coap.CONTENT_FORMAT, bytes((cpns.CONTENT_CBOR,))))
-
-
-def piece(service, update_id, what, index):
-    """Ask the PN GW for a piece; return its octets (flow).
-
-    Raises as `Session.ask`: NotAllowed or Unknown if the update is not offered; and MalformedMessage.
-    """
-    _, octets = yield from service.session.ask(_OPTIONS, cborlite.encode([n.PIECE, update_id, what, index]))
-    octets = cborlite.decode(octets)
-    if not isinstance(octets, bytes):
-        raise MalformedMessage("no piece of an update")
-    return octets
-
 
 class Collecting:
-    """An update for an UpdateService, as its suit.envelope.Envelope says. `collection` is what the flash has of it.
+    """The update `update_id` with this `number`, for an UpdateService.
 
-    `update_id` and `number` are those of the update.
+    `page_list` is the list of hashes of its pages, and `collection`, a ports.Collection, what the flash has of it.
     """
 
-    def __init__(self, service, envelope, collection):
+    def __init__(self, service, update_id, number, page_list, collection):
         self._service = service
         self._collection = collection
-        self._page_list = envelope.page_list
+        self._page_list = page_list
         self._code = code = Code(collection.size)
-        self.update_id = envelope.update_id
-        self.number = envelope.number
+        self.update_id = update_id
+        self.number = number
         self._waiting = False
         self._wanted = None  # page without which a frame of it was heard
         self._pages = 0  # bit for each page that is stored

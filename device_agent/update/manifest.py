@@ -1,22 +1,22 @@
 """A manifest before anything of its update is collected: whether this board takes it. Loaded for each one.
 
-The checks go from the cheap ones to the signature, and none of them touches the flash (SEC-09, SEC-30).
+The checks go from the cheap ones to the signature, and none of them touches the flash (SEC-09, SEC-30). Each step loads
+what it needs, and lets it leave the heap before the next one: the signature alone takes some kilobytes.
 """
 
+from collections import namedtuple
 from hashlib import sha256
 
 from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, Unknown
 from device_agent import tuning
-from device_agent.broadcast_receiver import Limiter
 from device_agent.crypto.p256 import VerifyingKey, unhurried
-from device_agent.update import key
-from device_agent.update.collecting import Collecting, piece
-from suit import frames
+from device_agent.update.pieces import piece
 from suit import numbers as n
-from suit.class_id import VENDOR
-from suit.envelope import FIRMWARE, parse
 
 _ENOSPC = 28
+
+# `signed` is the digest under the `signature`, `page_list` the hashes of the pages, the others are those of the image
+_Update = namedtuple("_Update", ("update_id", "kind", "number", "size", "digest", "page_list", "signed", "signature"))
 
 
 def hear(service, datagram):
@@ -24,18 +24,22 @@ def hear(service, datagram):
 
     Raises MalformedMessage, NotAuthentic, and Unknown for a generation without GKDK.
     """
+    from suit import frames
+
     frame = frames.parse(datagram)
     update_id = frame.update_id
     octets = frames.envelope_of(frame.body, update_id, service.membership.gkdks.frame_keys)
-    datagram = frame = None  # frees a kilobyte
-    envelope, reason = yield from _judged(service, update_id, octets)
+    datagram = frame = frames = None  # frees a kilobyte, and the module
+    update, reason = yield from _judged(service, update_id, octets)
     if reason == n.OTHER_KEY:
+        from device_agent.broadcast_receiver import Limiter
+
         service.limiter = service.limiter or Limiter()
         service.limiter.bad(service.clock.now())
-    elif envelope and reason and update_id != service.offer:
+    elif update and reason and update_id != service.offer:
         service.known = update_id
-    elif envelope:
-        _begin(service, envelope, octets, reason)
+    elif update:
+        _begin(service, update, octets, reason)
 
 
 def pull(service):
@@ -46,11 +50,11 @@ def pull(service):
     except (NotAllowed, Unknown):
         service.new_gateway()
         return
-    envelope, reason = yield from _judged(service, update_id, octets)
+    update, reason = yield from _judged(service, update_id, octets)
     if update_id != service.offer:
         return  # withdrawn meanwhile
-    if envelope:
-        _begin(service, envelope, octets, reason)
+    if update:
+        _begin(service, update, octets, reason)
     else:
         service.end(update_id, "refused", 0, reason)
 
@@ -58,76 +62,101 @@ def pull(service):
 def resume(service, collection):
     """Go on with a ports.Collection that was begun before a restart."""
     try:
-        envelope = parse(collection.envelope)
-        if not _refusal(service, envelope):
-            service.collecting = Collecting(service, envelope, collection)
-            return
+        update, reason = _read(service, collection.envelope)
     except MalformedMessage:
-        pass
-    collection.drop()
+        update, reason = None, n.NOT_UNDERSTOOD
+    if reason:
+        collection.drop()
+    else:
+        _collect(service, update, collection)
 
 
 def _judged(service, update_id, octets):
-    # Return (Envelope or None, reason). What `update_id` says nothing about is that reason without an Envelope, or
+    # Return (_Update or None, reason). What `update_id` says nothing about is that reason without an update, or
     # OTHER_KEY: somebody else can have put it around the same manifest
     try:
-        envelope = parse(octets)
+        update, reason = _read(service, octets)
     except MalformedMessage:
-        envelope = None
-    if envelope is None or envelope.update_id != update_id or len(octets) > n.ENVELOPE_MAX:
         return None, n.NOT_UNDERSTOOD
-    reason = _refusal(service, envelope) or _room(service, envelope)
-    if reason:
-        return envelope, reason
+    if update.update_id != update_id or len(octets) > n.ENVELOPE_MAX:
+        return None, n.NOT_UNDERSTOOD
+    return update, reason or _room(service, update) or (yield from _verified(service, update))
+
+
+def _read(service, octets):
+    # Return (_Update, reason), and leave nothing else in the heap. Raises MalformedMessage
+    from suit import envelope
+    from suit.class_id import VENDOR
+
+    found = envelope.parse(octets)
+    kind = service.updates.classes().get(found.class_id)
+    if kind != found.kind or found.vendor_id != VENDOR:
+        reason = n.OTHER_CLASS
+    else:
+        reason = service.updates.state().refusal(kind == envelope.FIRMWARE, found.number)
+    signed = sha256(found.to_be_signed).digest()
+    parts = found.kind, found.number, found.size, found.digest
+    update = _Update(found.update_id, *parts, bytes(found.page_list), signed, found.signature)
+    found = envelope = None
+    service.unload()
+    return update, reason
+
+
+def _room(service, update):
     try:
-        octets = key.load(service.store, service.membership.identity)
-    except MalformedMessage:
-        octets = None
-    if octets is None:
-        return envelope, n.NO_KEY
-    service.receiver.spare()
-    service.receiver.verifications += 1
-    try:
-        digest = sha256(envelope.to_be_signed).digest()
-        yield from unhurried(VerifyingKey(octets).verify(digest, envelope.signature))
-    except (NotAuthentic, MalformedMessage):
-        return envelope, n.OTHER_KEY
-    return envelope, n.NO_REASON
-
-
-def _refusal(service, envelope):
-    kind = service.updates.classes().get(envelope.class_id)
-    if kind != envelope.kind or envelope.vendor_id != VENDOR:
-        return n.OTHER_CLASS
-    return service.updates.state().refusal(kind == FIRMWARE, envelope.number)
-
-
-def _room(service, envelope):
-    try:
-        service.updates.room(envelope.kind, envelope.size)
+        service.updates.room(update.kind, update.size)
     except OSError as error:
         return _of(error)
     return n.NO_REASON
 
 
-def _begin(service, envelope, octets, reason):
+def _verified(service, update):
+    # Return NO_REASON, NO_KEY or OTHER_KEY
+    octets = _key(service)
+    if octets is None:
+        return n.NO_KEY
+    service.unload()
+    service.receiver.spare()
+    service.receiver.verifications += 1
+    try:
+        yield from unhurried(VerifyingKey(octets).verify(update.signed, update.signature))
+    except (NotAuthentic, MalformedMessage):
+        return n.OTHER_KEY
+    return n.NO_REASON
+
+
+def _key(service):
+    from device_agent.update import key
+
+    try:
+        return key.load(service.store, service.membership.identity)
+    except MalformedMessage:
+        return None
+
+
+def _begin(service, update, octets, reason):
     if service.collecting or service.updates.state().trial:
         return  # it came on another way as well
     if not reason:
         try:
-            parts = envelope.kind, envelope.number, envelope.size, envelope.digest, octets
-            collection = service.updates.begin(*parts)
-            service.collecting = Collecting(service, envelope, collection)
+            parts = update.kind, update.number, update.size, update.digest, octets
+            _collect(service, update, service.updates.begin(*parts))
         except OSError as error:
             reason = _of(error)
     if reason:
-        service.end(envelope.update_id, "refused", envelope.number, reason)
+        service.end(update.update_id, "refused", update.number, reason)
         return
-    service.tell("update", {"state": "collecting", "number": envelope.number, "reason": n.NO_REASON})
-    if envelope.update_id != service.offer:
+    service.tell("update", {"state": "collecting", "number": update.number, "reason": n.NO_REASON})
+    if update.update_id != service.offer:
         service.hint()
     elif not service.by_air:
         service.step_at = service.clock.now() + tuning.UPDATE_PULL_GAP
+
+
+def _collect(service, update, collection):
+    from device_agent.update.collecting import Collecting
+
+    service.collecting = Collecting(service, update.update_id, update.number, update.page_list, collection)
 
 
 def _of(error):

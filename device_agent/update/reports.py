@@ -1,15 +1,12 @@
 """A report to the PN GW, and what its answer means for an UpdateService. Loaded for each report."""
 
 from cpns import cborlite
-from cpns import numbers as cpns
 from cpns.errors import MalformedMessage, Unknown
 from device_agent import tuning
-from device_agent.coap import message as coap
 from device_agent.update import key
+from device_agent.update.pieces import OPTIONS
 from device_agent.update.service import NEVER
 from suit import numbers as n
-
-OPTIONS = ((coap.URI_PATH, b"update"), (coap.CONTENT_FORMAT, bytes((cpns.CONTENT_CBOR,))))
 
 
 def report(service):

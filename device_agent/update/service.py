@@ -44,7 +44,7 @@ class UpdateService:
             from device_agent.update import manifest
 
             manifest.resume(self, collection)
-            self._unload()
+            self.unload()
         self.hint()
 
     @property
@@ -84,7 +84,7 @@ class UpdateService:
         except MemoryError:
             raise TooMany("no room in the heap") from None
         finally:
-            self._unload()
+            self.unload()
 
     def end(self, update_id, state, number, reason):
         """Report that nothing more is done about an update."""
@@ -154,12 +154,13 @@ class UpdateService:
         except MemoryError:
             raise TooMany("no room in the heap") from None
         finally:
-            self._unload()
+            self.unload()
 
-    def _unload(self):
+    def unload(self):
+        """Let modules leave the heap that are needed seldom; all of them while nothing is collected."""
         for name in list(sys.modules):
             room, _, module = name.rpartition(".")
             if room not in ("suit", "device_agent.update") or module == "service":
                 continue
-            if not self.collecting or module in ("reports", "key", "manifest", "envelope", "class_id"):
+            if not self.collecting or module in ("reports", "key", "manifest", "envelope", "class_id", "sealing"):
                 unload(name)
