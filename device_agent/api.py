@@ -43,15 +43,18 @@ def show(error):
 class Node:
     """One PNE: its identity, its session with the PN GW, and its Service Groups.
 
-    `storage`, `clock` and `random` are ports of `ports.py`, `links` and `media` lists of its `Link`s and `Medium`s.
+    `storage`, `clock` and `random` are ports of `ports.py`, `links` and `media` lists of its `Link`s and `Medium`s, and
+    `updates` is its `Updates`, or None for a PNE without updates.
     `on_event` is called with the name of each event and a dict of plain values, never a secret. Events are "session",
     "joined", "key", "left", "deleted", "expelled", "generation", "rolled over", "conflict", "ignoring", "refused",
-    "failed", "withheld" (the CPNS Server has named a newer key in two pulls, and the PN GW did not bring it), "message"
-    (with its length only). Raises Unknown if the storage holds no identity.
+    "failed", "update" ("number", "state": "collecting", "waiting" for its restart, "confirmed", "withdrawn" or
+    "refused", and "reason", one of `suit.numbers`), "withheld" (the CPNS Server has named a newer key in two pulls, and
+    the PN GW did not bring it), "message" (with its length only). Raises Unknown if the storage holds no identity.
     """
 
     def __init__(self, storage, links, media, clock, random=os.urandom, on_event=None, updates=None):
         self._on_event = on_event
+        self.updates = updates
         self._groups = {}  # SG ID -> Group
         self._news = asyncio.Event()  # set on news of any group: one Event for all takes less heap
         self._task = None

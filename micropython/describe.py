@@ -15,8 +15,9 @@ def who(node, board, cleared, station, radio):
     `board` is the name of its file in `hw_configs/` or "", `cleared` True if what is erased leaves the flash; `station`
     and `radio` are those of Wi-Fi and Bluetooth, or false. The object has, beside `board` and `cleared`, the versions
     of agent and MicroPython, PNE ID, gateway ID, the fingerprints of its own credential and of the CPNS Server's or "",
-    the number of groups, the radios, the lowest value of their memory in octets (`radio_memory.py`) or null, and the
-    code of the state.
+    the number of groups, the radios, the lowest value of their memory in octets (`radio_memory.py`) or null, the number
+    of the update that the agent came with and the slot that it is in, 0 for one flashed by cable, and the code of the
+    state.
     """
     fingerprints = "", ""
     if node.credentials[1]:
@@ -24,6 +25,7 @@ def who(node, board, cleared, station, radio):
 
         fingerprints = [fingerprint(ccs) for ccs in node.credentials]
         sys.modules.pop("cpns.fingerprint", None)
+    record = node.updates.state()
     told = {
         "agent": tuning.SOFTWARE,
         "micropython": "%d.%d.%d" % sys.implementation[1][:3],
@@ -36,6 +38,8 @@ def who(node, board, cleared, station, radio):
         "radios": (["wifi"] if station else []) + (["ble"] if radio else []),
         "radio_lowest": memory.lowest,
         "cleared": cleared,
+        "update": record.agent_number if record.slot() else 0,
+        "slot": record.slot(),
         "state": status.code,
     }
     print("keycast: who", json.dumps(told))

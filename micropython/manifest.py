@@ -124,6 +124,7 @@ package(
         "update/key.py",
         "update/manifest.py",
         "update/piece_log.py",
+        "update/pieces.py",
         "update/places.py",
         "update/reports.py",
         "update/service.py",

@@ -51,6 +51,7 @@ class AskedBoard(NamedTuple):
     waits there. `group_count` are the groups that it is in, `radios` those that are on, `radio_lowest` the octets that
     its radio had at the worst moment. `cleared` is True if what is erased leaves its flash. `server_fingerprint` is
     that of the CPNS Server that it trusts, by which people compare, and `own_fingerprint` that of its own credential.
+    `slot` is where its agent lies, 0 for one flashed by cable, and `update` the number of the update that it came with.
     """
 
     runs: Runs
@@ -66,6 +67,8 @@ class AskedBoard(NamedTuple):
     radios: tuple[str, ...] | None = None
     server_fingerprint: str = ""
     own_fingerprint: str = ""
+    update: int | None = None
+    slot: int | None = None
 
 
 def ask(device: str) -> AskedBoard:
@@ -113,6 +116,8 @@ def of_agent(octets: bytes) -> AskedBoard:
         tuple(name for name in _RADIOS if name in radios) if isinstance(radios := told.get("radios"), list) else None,
         text("server"),
         text("credential"),
+        number("update"),
+        number("slot"),
     )
 
 

@@ -313,6 +313,8 @@ async def test_a_tool_asks_who_the_board_is(one):
         "radios": ["wifi"],
         "radio_lowest": None,
         "cleared": told["cleared"],
+        "update": 0,
+        "slot": 0,
     }
 
 

@@ -29,12 +29,13 @@ ROM = Port("/dev/ttyACM1", "303a:1001", "AA:BB", "/dev/ttyACM1", "1-1.5")
 MOUSE = Port("/dev/ttyACM9", "1546:01a7", None, "/dev/ttyACM9", "1-1.4")
 AGENT = AskedBoard(
     *("agent", "1.25.0", "", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True, ("wifi", "ble")),
-    *("8c81-42e9-fcd2-fa17", "1b02-0c13-7d7d-90aa"),
+    *("8c81-42e9-fcd2-fa17", "1b02-0c13-7d7d-90aa", 7, 2),
 )
 WHO = (
     b'keycast: who {"agent": "0.1.0", "micropython": "1.25.0", "board": "", "pne_id": "lamp.hall", "cleared": true, '
     b'"gateway_id": "gw.home", "server": "8c81-42e9-fcd2-fa17", "credential": "1b02-0c13-7d7d-90aa", '
-    b'"groups": 2, "radio_lowest": 12000, "state": "running", "radios": ["ble", "wifi", "lora"]}\r\n'
+    b'"groups": 2, "radio_lowest": 12000, "update": 7, "slot": 2, "state": "running", '
+    b'"radios": ["ble", "wifi", "lora"]}\r\n'
 )
 BANNER = b"\r\nMicroPython v1.26.1 on 2025-09-11; Generic ESP32C3 module with ESP32C3\r\nType help\r\n>>> "
 
@@ -275,7 +276,9 @@ def test_no_board_and_no_gateway_are_remarks_and_no_errors(typed: Any) -> None:
 def test_a_person_sees_identity_groups_and_the_least_memory_of_the_radio(typed: Any) -> None:
     found = survey.without_asking(S3, BOARDS)._replace(answer=AGENT)
     shown = typed([found, found._replace(answer=AGENT._replace(cleared=False))], []).stdout
-    assert "lamp.hall of gw.home: agent 0.1.0 on MicroPython 1.25.0, running, 2 Service Groups" in shown
+    assert (
+        "lamp.hall of gw.home: agent 0.1.0 (update 7, slot 2) on MicroPython 1.25.0, running, 2 Service Groups" in shown
+    )
     assert "trusts the CPNS Server 8c81-42e9-fcd2-fa17, which must know it as 1b02-0c13-7d7d-90aa;" in shown
     assert "the radio had 12000 octets at least" in shown and "the next step" in shown
     assert shown.count("erased keys can be read in its flash") == 1

@@ -103,7 +103,8 @@ def _what_runs(seen: "Seen") -> str:
     lowest = "" if found.radio_lowest is None else f"; the radio had {found.radio_lowest} octets at least"
     kept = "; erased keys can be read in its flash" if found.cleared is False else ""
     identity = f"{found.pne_id} of {found.gateway_id}" if found.gateway_id else found.pne_id
-    what = f"{identity}: agent {found.agent} on MicroPython {found.micropython}, {found.state}"
+    update = f" (update {found.update}, slot {found.slot})" if found.slot else ""
+    what = f"{identity}: agent {found.agent}{update} on MicroPython {found.micropython}, {found.state}"
     known = f", which must know it as {found.own_fingerprint}" if found.own_fingerprint else ""
     server = f"; it trusts the CPNS Server {found.server_fingerprint}{known}" if found.server_fingerprint else ""
     return f"{what}, {found.group_count or 0} Service Groups{server}{lowest}{kept}"
@@ -123,6 +124,8 @@ def _row(seen: "Seen", step: str) -> dict[str, Any]:
         "micropython": told.micropython if told else "",
         "chip": seen.chip,
         "software": told.agent if told else "",
+        "update": told.update if told else None,
+        "slot": told.slot if told else None,
         "state": told.state if told else "",
         "pne_id": told.pne_id if told else "",
         "gateway_id": told.gateway_id if told else "",
