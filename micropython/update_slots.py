@@ -76,6 +76,12 @@ class _Flash:
         half = romfs.info()[3] // 2
         return PartitionPlace(romfs, (slot - 1) * half // SECTOR, half)
 
+    def stage(self, size):
+        # The partition of the firmware before is free while no firmware is on its way
+        other = _other()
+        if other is not None and other.info()[3] >= size:
+            return PartitionPlace(other, 0, other.info()[3])
+
     def label(self):
         return _other().info()[4]
 

@@ -1,7 +1,8 @@
 """What of an update has come so far, in the files of a board: its envelope, its pages of hashes, its coded frames.
 
-A block of an image that lies in a partition is written where it belongs, and only noted here. After a power cut all is
-there but the last pieces.
+Coded frames whose index is below a limit may have their place in a partition, and are only noted in a file: the blocks
+of an image that comes to lie there, or all frames of one that is a file. After a power cut all is there but the last
+pieces.
 """
 
 from device_agent.update import head as stored
@@ -14,17 +15,19 @@ class FlashCollection:
     """An update that is being collected in `folder`, a path that ends with a slash (ports.Collection).
 
     `head` is (kind, number, size, digest, slot, whether it is to be installed, envelope); `place` is where the image
-    comes to lie; `room` is the number of frames that the file of them may have; `closed` is called at the end.
+    comes to lie. `stage` is None or the places.PartitionPlace of the first `limit` coded frames; the file of the others
+    may have `room` frames. `closed` is called at the end.
     """
 
-    def __init__(self, folder, head, place, room, closed):
+    def __init__(self, folder, head, place, stage, limit, room, closed):
         self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope = head
         self.place = place
         self.code = Code(self.size)
         self._folder = folder
         self._pages = PieceLog(folder + stored.PAGES, n.PAGE_FRAMES * n.HASH)
         self._frames = PieceLog(folder + stored.FRAMES, n.BLOCK)
-        self._placed = PieceLog(folder + stored.PLACED, 0) if place.in_place else None
+        self._placed = PieceLog(folder + stored.PLACED, 0) if stage else None
+        self._stage, self._limit = stage, limit
         self._room = room
         self._closed = closed
         self._held = bytearray((self.code.frames + 7) // 8)
@@ -36,7 +39,7 @@ class FlashCollection:
         if self._placed:
             for index in self._placed.indexes():
                 self._mark(index)
-                place.has(index)
+                stage.has(index)
 
     def pages(self):
         """Return how many pages of hashes there are."""
@@ -58,8 +61,8 @@ class FlashCollection:
         """Store coded frame `index`, whose hash was compared. One that is of no use any more is not stored."""
         if self.held(index):
             return
-        if self._placed and index < self.code.blocks:
-            self.place.put(index, octets)
+        if self._placed and index < self._limit:
+            self._stage.put(index, octets)
             self._placed.add(index)
         elif self._wanted[self.code.segment(index)] > 0 and self._room > 0:
             self._frames.add(index, octets)
@@ -74,8 +77,8 @@ class FlashCollection:
 
     def frame(self, index):
         """Return the octets of a coded frame that is stored."""
-        if self._placed and index < self.code.blocks:
-            return self.place.read(index)
+        if self._placed and index < self._limit:
+            return self._stage.read(index)
         return self._frames.read(index)
 
     def flush(self):

@@ -2,9 +2,10 @@
 
 The composition passes a `flash` (`micropython/update_slots.py`, `device_agent/host/updates.py`) with `folder`, a path
 that ends with a slash; `classes()`: class ID -> kind; `running()`: the slot of the agent that runs; `room(kind)`: the
-octets that an image may have, or None where it is a file in that folder; `place(slot)`: see `places.py`; `label()`: the
-name of the application partition that does not run; `boot(label)`, `mark_valid()`, `reset()`;
-`closed()` is called when a Collection is closed.
+octets that an image may have, or None where it is a file in that folder; `place(slot)`: see `places.py`; `stage(size)`:
+None or a PartitionPlace of at least `size` octets for what is collected for such a file; `label()`: the name of the
+application partition that does not run; `boot(label)`, `mark_valid()`, `reset()`; `closed()` is called when a
+Collection is closed.
 """
 
 import os
@@ -41,6 +42,8 @@ class FlashUpdates:
 
         code, limit = Code(size), self.flash.room(kind)
         frames = code.segments * stored.SPARE + (code.blocks if limit is None else code.blocks // _LOST)
+        if limit is None and self.flash.stage(code.frames * n.BLOCK):
+            frames = 0
         pages = -(-code.frames // n.PAGE_FRAMES)
         needed, free = (frames + pages) * (n.BLOCK + 2) + _SPARE, self._free(stored.FRAMES, stored.PAGES)
         if limit is None:
@@ -90,13 +93,18 @@ class FlashUpdates:
 
     def _collection(self, head):
         from device_agent.update.collection import FlashCollection
+        from suit.erasure import Code
 
         kind, _, size, _, slot, _, _ = head
+        code, place = Code(size), self.flash.place(slot)
+        stage, limit = (
+            (place, code.blocks) if place.in_place else (self.flash.stage(code.frames * n.BLOCK), code.frames)
+        )
         room = self._free() - _SPARE
         if self.flash.room(kind) is None:
             room -= size + SEAL
         room //= n.BLOCK + 2
-        return FlashCollection(self.flash.folder, head, self.flash.place(slot), room, self.flash.closed)
+        return FlashCollection(self.flash.folder, head, place, stage, limit, room, self.flash.closed)
 
     def _target(self, kind):
         # The slot that the next image of a kind is for: the agent's that does not run

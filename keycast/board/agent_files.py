@@ -115,6 +115,14 @@ def put(
     progress(1.0)
 
 
+def run_these(repl: Repl) -> None:
+    """Have a board that was restarted with the agent's files run them, and not an update that came over the air.
+
+    The numbers below which it takes no update stay. Raises FilesNotCopied, BoardSilent.
+    """
+    _ask(repl, "run_these()")
+
+
 def save_record(repl: Repl, record: str, octets: bytes) -> None:
     """Save a record of the key store on a board that was restarted with the agent's files.
 

@@ -91,6 +91,7 @@ def flash(port: Port, order: FlashOrder, boards: Mapping[str, Board], told: Told
     told.doing("starting")
     with repl:
         repl.restart()
+        agent_files.run_these(repl)
         agent_files.save_record(repl, board_record.RECORD, board_record.pack(name, boards[name], order.revision))
         if order.wifi is not None:
             agent_files.save_record(repl, WIFI, order.wifi.record())

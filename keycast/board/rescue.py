@@ -70,6 +70,7 @@ def put_files(port: Port, tree: Path, progress: Callable[[float], None]) -> Port
     agent_files.put(repl, running, tree, progress)
     with repl:
         repl.restart()
+        agent_files.run_these(repl)
         _ask(repl, "begin_anew()", _DONE)
         repl.start()
     return repl.port

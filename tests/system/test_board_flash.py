@@ -10,6 +10,7 @@ import pytest
 
 from cpns import cborlite
 from device_agent import provisioning
+from device_agent.update import slot_record
 from gateway_agent import pairing_secret
 from keycast.board import agent_files, flashing, image, tool
 from keycast.board.board_record import RECORD
@@ -105,6 +106,25 @@ async def test_identity_and_own_files_stay_when_a_board_is_flashed_again(
         await flashed(board, FlashOrder((good,), tree, erase=True))
         assert "None" in await printed(board, READ.format("mine"))
         assert not (board.flash.vfs / "app.py").exists()
+
+
+@pytest.mark.req("SEC-30")
+async def test_files_that_are_flashed_run_in_place_of_an_update_and_its_number_stays_the_floor(
+    tmp_path: Path, tree: Path, good: image.FirmwareImage
+) -> None:
+    async with plugged_in(tmp_path / "board", flashed=False) as board:
+        await flashed(board, FlashOrder((good,), tree))
+        updated = slot_record.SlotRecord()
+        updated.begin(1, 7)
+        updated.confirm()
+        save = READ.replace("print(", "").replace(".load({!r}))", ".save({!r}, {!r})")
+        await printed(board, save.format(slot_record.RECORD, updated.pack()))
+        for name in ("agent.1", "update.suit"):
+            (board.flash.vfs / name).write_bytes(b"from the air")
+        await flashed(board, FlashOrder((good,), tree))
+        left = slot_record.SlotRecord(eval(await printed(board, READ.format(slot_record.RECORD))))
+        assert (left.good, left.agent_number, left.slot()) == (0, 7, 0)
+        assert [path.name for path in board.flash.vfs.iterdir()] == ["main.py"]
 
 
 @pytest.mark.req("SEC-20")

@@ -34,7 +34,7 @@ def module(folder, name, to):
 
 @pytest.mark.req("SEC-30")
 @pytest.mark.parametrize("end", ["good", "bad"])
-@pytest.mark.parametrize("kind", ["file", "partition", "firmware"])
+@pytest.mark.parametrize("kind", ["file", "staged", "partition", "firmware"])
 def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
     """And keys, floors and counters are as they were; the update comes to its end (SEC-04, SEC-22, SEC-30)."""
     program = str(PROGRAM), str(compile.BOARD_IMAGE), str(agents), kind, end

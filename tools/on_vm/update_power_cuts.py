@@ -2,8 +2,9 @@
 # a real littlefs, the records in an NVS that promises nothing; the programs are those of a board, out of its image.
 #
 # Arguments: image of the board; a folder with the images one.romfs and two.romfs, each with a module `agent_of_slot`
-# that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "partition" or
-# "firmware"; "good" or "bad", an update that is confirmed or not. Prints what was cut as JSON.
+# that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "staged" (a file whose
+# frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not.
+# Prints what was cut as JSON.
 import gc
 import json
 import sys
@@ -145,9 +146,9 @@ class Esp32:
         RUNNING = 1
 
         def __init__(self, label):
-            if KIND != "firmware":
+            if KIND not in ("firmware", "staged"):
                 raise OSError(2)
-            self._label = ota["running"] if label == self.RUNNING else label
+            self._label = ota.get("running", "ota_0") if label == self.RUNNING else label
             self._disk = apps[LABELS.index(self._label)]
             self.readblocks, self.writeblocks = self._disk.readblocks, self._disk.writeblocks
             self.ioctl = self._disk.ioctl

@@ -36,8 +36,8 @@ def begin_anew():
 
 
 def erase():
-    # Erase each sector of NVS, and remove the caches of a VAL client; print the octets of NVS that are not erased, and
-    # the number of caches. A reset must follow, as the firmware knows of nothing of this
+    # Erase each sector of NVS, and remove updates and the caches of a VAL client; print the octets of NVS that are not
+    # erased, and the number of caches. A reset must follow, as the firmware knows of nothing of this
     import os
 
     import esp32
@@ -49,6 +49,9 @@ def erase():
             nvs.ioctl(6, number)
             nvs.readblocks(number, sector)
             left += 4096 - sector.count(b"\xff")
+    for name in os.listdir("/"):
+        if name in ("agent.1", "agent.2") or name.startswith("update."):
+            os.remove("/" + name)
     try:
         caches = os.listdir("/val")
     except OSError:
