@@ -41,7 +41,7 @@ def _group(group: ServiceGroupView, now: int) -> ShownGroup:
 
 
 def _board(board: BoardView, now: int) -> ShownBoard:
-    newest = max(board.memberships, key=lambda each: each.confirmed_at, default=None)
+    newest = max(board.memberships, key=lambda each: (each.confirmed_at, each.version), default=None)
     heard_at = max(board.heard_at, newest.confirmed_at if newest else 0)  # the first is stored from time to time only
     return ShownBoard(
         pne_id=board.pne_id,

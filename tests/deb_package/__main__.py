@@ -26,8 +26,8 @@ from tests.system.simulated_pne import SimulatedPne
 from tools import PROJECT
 
 BUILT = PROJECT / "build" / "deb"
-CACHE = PROJECT / ".cache" / "deb_test"
-PACKAGES = "python3,adduser,systemd,systemd-sysv,dbus"
+SYSTEM = PROJECT / ".cache" / "deb_test" / "system-with-sessions.tar"
+PACKAGES = "python3,adduser,systemd,systemd-sysv,dbus,libpam-systemd"
 BACKUPS = "var/lib/keycast-backups"
 STATE, CONFIG = "var/lib/keycast", "etc/keycast/keycast.toml"
 UNIT = "lib/systemd/system/keycast-gateway.service"
@@ -99,7 +99,7 @@ class Container:
 def main(before: Annotated[str, typer.Option(help="Commit of the release before.")] = "HEAD") -> None:
     """Take the newest package of build/deb/ through its life, and print each step."""
     if INSIDE not in os.environ:  # again, with a network, mounts and processes of its own
-        system(CACHE / "system.tar")
+        system(SYSTEM)
         words = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable]
         environment = os.environ | {INSIDE: "1"}
         again = [*words, "-m", "tests.deb_package", "--before", before]
@@ -109,7 +109,7 @@ def main(before: Annotated[str, typer.Option(help="Commit of the release before.
     with tempfile.TemporaryDirectory(prefix="kd", dir="/tmp") as folder:
         root = Path(folder) / "r"
         root.mkdir()
-        run("tar", "-xpf", CACHE / "system.tar", "-C", root, "--exclude=./dev/*")
+        run("tar", "-xpf", SYSTEM, "-C", root, "--exclude=./dev/*")
         container = Container(root)
         try:
             container.boot()
@@ -217,6 +217,8 @@ async def life(debian: Container, old: Path, new: Path) -> None:
     config.write_text(config.read_text().replace('["auto"]', '["lo"]'))
     debian.systemctl("start", "keycast-gateway")
     assert ask(state, "trust")["credential"] == trust["credential"]
+    debian.systemctl("stop", "keycast-gateway")
+    await asyncio.to_thread(of_a_person, debian)
     debian.run("env", "KEYCAST_PURGE=all", "dpkg", "--purge", "keycast")
     assert not state.exists() and not (root / "etc/keycast").exists() and not (root / BACKUPS).exists()
     assert not list((root / "etc/systemd/system").rglob("keycast*"))
@@ -243,6 +245,38 @@ def backed_up(debian: Container) -> None:
     shown = debian.run("keycast", "backup", "show", made[1].split()[-1], "--verify", "--key", "/root/home.key")
     due = debian.systemctl("list-timers", "--no-pager", "keycast-*").splitlines()
     step(f"the timer of backups: {len(due) - 4} are due; one was made and opened: {shown.splitlines()[0]}")
+
+
+def of_a_person(debian: Container) -> None:
+    """A person's gateway as services that `keycast setup` makes: of the system, then of that person."""
+    home, program = "/home/pi", ["/opt/keycast/bin/keycast", "setup", "/home/pi/keycast.toml", "--yes"]
+    debian.run("useradd", "--create-home", "pi")
+    uid = debian.run("id", "-u", "pi").strip()
+    debian.run(*program, "--interface", "lo", "--service", "system")
+    debian.until(lambda: debian.shown("ActiveState") == "active" and "serves" in debian.shown("StatusText"))
+    assert debian.shown("User") == "pi" and debian.shown("ProtectSystem") == "strict"
+    assert debian.run("stat", "-c", "%U %a", f"{home}/keycast-state").strip() == "pi 700"
+    inside = ["nsenter", "-t", debian.shown("MainPID"), "-m"]
+    written = debian.run(*inside, "sh", "-c", f"touch {home}/x {home}/keycast-state/y 2>&1", codes=(1,))
+    assert "Read-only" in written and written.count("touch") == 1, written
+    debian.run("rm", f"{home}/keycast-state/y")
+    debian.systemctl("disable", "--now", "keycast-gateway")
+    debian.run("rm", "/etc/systemd/system/keycast-gateway.service")
+    debian.systemctl("daemon-reload")
+    debian.run("loginctl", "enable-linger", "pi")
+    session = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--init-groups", "env", f"HOME={home}", "USER=pi"]
+    session.append(f"XDG_RUNTIME_DIR=/run/user/{uid}")
+    own = [*session, "systemctl", "--user"]
+    debian.until(lambda: debian.run(*own, "is-system-running", codes=(0, 1)).strip() in ("running", "degraded"))
+    told = debian.run(*session, *program, "--service", "user")
+    assert "runs, as the service" in told and "enable-linger" not in told, told
+    shown = debian.run(*own, "show", "keycast-gateway", "--property=ActiveState,StatusText,MainPID")
+    assert "ActiveState=active" in shown and "serves" in shown, shown
+    pid = re.search(r"MainPID=(\d+)", shown)[1]
+    assert "Seccomp:\t2" in debian.run("cat", f"/proc/{pid}/status"), "its system calls are not filtered"
+    debian.run(*own, "disable", "--now", "keycast-gateway")
+    debian.run("loginctl", "disable-linger", "pi")
+    step("services of a person, by keycast setup: one of the system, that can write its state only; one of the person")
 
 
 def package_before(folder: Path, new: Path, before: str) -> Path:

@@ -49,5 +49,12 @@ def test_what_changes_all_the_time_is_told_in_steps():
     assert shown(key_made_at=0).groups[0].key_age_s is None
 
 
+def test_a_key_that_was_confirmed_while_there_was_no_date_is_shown():
+    lacking = replace(MEMBER, sg_id="home/a", state="", version=0, version_text="0.0", link="", confirmed_at=0)
+    undated = replace(MEMBER, confirmed_at=0)
+    (board,) = shown(replace(BOARD, memberships=(lacking, undated))).boards
+    assert (board.version, board.link, board.confirmed_at) == ("0.7", "wifi", 0)
+
+
 def test_addresses_are_not_shown():
     assert "192.168" not in repr(shown())
