@@ -85,7 +85,7 @@ def _retired(event: events.Retired) -> str:
 def _update_offered(event: events.UpdateOffered) -> str:
     to = [_listed(event.boards)] if event.boards else []
     to += [f"the boards of {_listed(event.groups)}"] if event.groups else []
-    way = " by broadcast" if event.is_broadcast else ""
+    way = (" by a sealed broadcast" if event.sealed_for else " by broadcast") if event.is_broadcast else ""
     return f"{event.image_kind} update {event.update_number} is offered{way} to {' and '.join(to) or 'all boards'}"
 
 

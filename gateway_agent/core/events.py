@@ -223,6 +223,7 @@ class UpdateOffered:
     """A person offers an update to boards. `update_id`: in hexadecimal digits; `image_kind`: "agent" or "firmware".
 
     `boards` and `groups`: PNE IDs, and SG IDs of the groups whose members it is for; all boards if both are empty.
+    `sealed_for`: SG ID of the group whose members alone can read the broadcast, "" for none.
     """
 
     update_id: str
@@ -231,6 +232,7 @@ class UpdateOffered:
     boards: tuple[str, ...]
     groups: tuple[str, ...]
     is_broadcast: bool
+    sealed_for: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,15 @@ BOARD, GROUP = "board", "group"
 class StoredOffer:
     """An offer: of the update with this ID, to these boards and the members of these groups; to all without any.
 
-    `position`: how many datagrams of its airing are sent; `offered_at`: Unix seconds.
+    `sealed_for`: SG ID of the group under whose key it is broadcast, "" for none; `position`: how many datagrams of its
+    airing are sent; `offered_at`: Unix seconds.
     """
 
     update_id: bytes
     boards: frozenset[str]
     groups: frozenset[str]
     by_broadcast: bool
+    sealed_for: str
     position: int
     offered_at: int
 
@@ -58,7 +60,7 @@ class UpdateTable:
         found = []
         for row in self._db.rows("SELECT * FROM update_offer ORDER BY offered_at, update_id"):
             of = targets.get(row["update_id"], {BOARD: set(), GROUP: set()})
-            how = bool(row["by_broadcast"]), row["position"], row["offered_at"]
+            how = bool(row["by_broadcast"]), row["sealed_for"], row["position"], row["offered_at"]
             found.append(StoredOffer(row["update_id"], frozenset(of[BOARD]), frozenset(of[GROUP]), *how))
         return found
 
@@ -68,9 +70,11 @@ class UpdateTable:
         self._db.execute("DELETE FROM update_offer")
         for each in offers:
             self._db.execute(
-                "INSERT INTO update_offer (update_id, by_broadcast, position, offered_at) VALUES (?, ?, ?, ?)",
+                "INSERT INTO update_offer (update_id, by_broadcast, sealed_for, position, offered_at)"
+                " VALUES (?, ?, ?, ?, ?)",
                 each.update_id,
                 each.by_broadcast,
+                each.sealed_for,
                 each.position,
                 each.offered_at,
             )

@@ -12,7 +12,8 @@ from gateway_agent.updates.catalogue import Catalogue
 from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.ports import QuickAir
 from gateway_agent.updates.schedule import AiringOrder
-from suit import frames
+from gateway_agent.updates.sealed import SealingKey
+from suit import frames, sealing
 from suit import numbers as n
 
 _log = logging.getLogger(__name__)
@@ -26,15 +27,25 @@ SAVE_EVERY = 64
 
 FrameKeys = Callable[[], list[tuple[int, bytes]]]
 """A function that returns (generation, key of its adverts) of each generation that boards may hold."""
+SealingKeyOf = Callable[[str], SealingKey | str]
+"""A function that returns the key of a Service Group that is given out now, or why there is none (`sealed.newest`)."""
 
 
 class UpdateAiring:
     """Airs what the catalogue offers by broadcast, from `start` to `close`, each at its position."""
 
-    def __init__(self, catalogue: Catalogue, air: QuickAir, frame_keys: FrameKeys, tell: events.Tell) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        air: QuickAir,
+        frame_keys: FrameKeys,
+        sealing_key: SealingKeyOf,
+        tell: events.Tell,
+    ) -> None:
         self._catalogue = catalogue
         self._air = air
         self._frame_keys = frame_keys
+        self._sealing_key = sealing_key
         self._tell = tell
         self._schedules: dict[bytes, AiringOrder] = {}
         self._under_way: tuple[bytes, Broadcast, asyncio.Event] | None = None
@@ -42,20 +53,30 @@ class UpdateAiring:
         self.start = self._turns.start
 
     def progress(self, offer: UpdateOffer) -> tuple[int, int]:
-        """Return how many datagrams of the airing of an offer are sent, of how many; 0 of 0 without an airing."""
+        """Return the position of the airing of an offer, and its length; 0 and 0 without an airing."""
         if not offer.by_broadcast:
             return 0, 0
         return offer.position, len(self._schedule(offer.update_id))
 
+    def problem(self, offer: UpdateOffer) -> str:
+        """Return why the airing of an offer does not go on, in words; "" if it does, or has ended."""
+        position, length = self.progress(offer)
+        if position == length:
+            return ""
+        if self._air.pace_s(DATAGRAM) is None:
+            return "no network for broadcasts is up"
+        key = self._sealing_key(offer.sealed_for) if offer.sealed_for else ""
+        return key if isinstance(key, str) else ""
+
     def left_s(self, update_id: bytes) -> float:
-        """Return in how many seconds the airing of an update ends; 0.0 if it has ended, or no medium is up for it."""
-        pace_s = self._air.pace_s(DATAGRAM)
+        """Return in how many seconds the airing of an update ends; 0.0 if it has ended, or does not go on."""
         left = 0
         for offer in self._catalogue.offers:  # in the order in which they are aired
             position, length = self.progress(offer)
-            left += length - position
+            goes_on = not self.problem(offer)
+            left += length - position if goes_on else 0
             if offer.update_id == update_id:
-                return left * pace_s if pace_s is not None and position < length else 0.0
+                return left * (self._air.pace_s(DATAGRAM) or 0.0) if goes_on and position < length else 0.0
         return 0.0
 
     def stop(self, update_id: bytes) -> None:
@@ -85,7 +106,7 @@ class UpdateAiring:
     def _next(self) -> UpdateOffer | None:
         for offer in self._catalogue.offers:
             position, length = self.progress(offer)
-            if position < length:
+            if position < length and not self.problem(offer):
                 return offer
         return None
 
@@ -93,7 +114,7 @@ class UpdateAiring:
         """Send what is at the position of an offer; return whether any medium has sent it."""
         schedule = self._schedule(offer.update_id)
         kind, index = schedule.at(offer.position)
-        for datagram in self._datagrams(offer.update_id, kind, index):
+        for datagram in self._datagrams(offer, kind, index):
             if not await self._send(offer.update_id, datagram):
                 return self._catalogue.offer(offer.update_id) is None
         if self._catalogue.offer(offer.update_id) == offer:  # neither withdrawn nor begun anew meanwhile
@@ -104,16 +125,18 @@ class UpdateAiring:
                 self._tell(events.UpdateAired(offer.update_id.hex(), offer.kind, offer.number))
         return True
 
-    def _datagrams(self, update_id: bytes, kind: int, index: int) -> list[bytes]:
-        update = self._catalogue.update(update_id)
+    def _datagrams(self, offer: UpdateOffer, kind: int, index: int) -> list[bytes]:
+        update_id, update = offer.update_id, self._catalogue.update(offer.update_id)
         if kind == n.ENVELOPE:
-            bodies = [
-                frames.manifest_body(key, generation, update_id, update.envelope)
-                for generation, key in self._frame_keys()
-            ]
-        else:
-            bodies = [update.piece(kind, index)]
-        return [frames.build(kind, update_id, index, body) for body in bodies]
+            bodies = [frames.manifest_body(key, of, update_id, update.envelope) for of, key in self._frame_keys()]
+            return [frames.build(kind, update_id, index, body) for body in bodies]
+        body = update.piece(kind, index)
+        if kind == n.FRAME and offer.sealed_for:
+            key = self._sealing_key(offer.sealed_for)
+            assert isinstance(key, SealingKey)  # `_next` has asked for it at this moment
+            seal = sealing.Seal(key.key, offer.sealed_for, key.version, update_id)
+            kind, body = n.SEALED, sealing.head(key.alias, key.version) + seal.turn(index, body)
+        return [frames.build(kind, update_id, index, body)]
 
     async def _send(self, update_id: bytes, datagram: bytes) -> bool:
         ended = asyncio.Event()

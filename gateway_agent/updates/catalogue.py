@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cpns.errors import CpnsError, Unknown
 from gateway_agent.errors import GatewayError
@@ -27,6 +28,15 @@ _log = logging.getLogger(__name__)
 
 _ENDING = ".suit"
 _AGAIN = "Offer it again: keycast update offer FILE"
+
+
+class Whom(NamedTuple):
+    """For whom an update is, and how it is broadcast, as in UpdateOffer."""
+
+    boards: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    by_broadcast: bool = False
+    sealed_for: str = ""
 
 
 class Catalogue:
@@ -71,7 +81,8 @@ class Catalogue:
                 continue
             boards = each.boards & present
             if boards or each.groups or not each.boards:
-                offer = _offer(update, boards, each.groups, each.by_broadcast, each.offered_at)
+                to = Whom(boards, each.groups, each.by_broadcast, each.sealed_for)
+                offer = _offer(update, to, each.offered_at)
                 self._offers[each.update_id] = replace(offer, position=each.position)
                 self._updates[each.update_id] = update
         if [_row(each) for each in self.offers] != stored:
@@ -79,17 +90,15 @@ class Catalogue:
                 self._stand(self.offers)
         self._tidy()
 
-    async def add(
-        self, octets: bytes, boards: frozenset[str], groups: frozenset[str], by_broadcast: bool, unix: int
-    ) -> UpdateOffer:
-        """Offer the update in a file to these boards and the members of these groups, to all without any.
+    async def add(self, octets: bytes, to: Whom, unix: int) -> UpdateOffer:
+        """Offer the update in a file to whom it is for, from `unix` on, in Unix seconds.
 
         Raises MalformedMessage, NotAuthentic, NotAllowed (a newer one is offered there) and StoreFailed; then nothing
         has changed.
         """
         async with self._turn:
             update = await asyncio.to_thread(update_file.read, octets, self._key)
-            new = _offer(update, boards, groups, by_broadcast, unix)
+            new = _offer(update, to, unix)
             rules.added(self.offers, new)
             is_new = new.update_id not in self._updates
             if is_new:
@@ -160,22 +169,19 @@ class Catalogue:
                     path.unlink()
 
 
-def _offer(
-    update: Update, boards: frozenset[str], groups: frozenset[str], by_broadcast: bool, offered_at: int
-) -> UpdateOffer:
+def _offer(update: Update, to: Whom, offered_at: int) -> UpdateOffer:
     return UpdateOffer(
-        update.update_id,
-        update.number,
-        update.kind,
-        update.class_id,
-        boards,
-        groups,
-        by_broadcast,
-        offered_at=offered_at,
+        update.update_id, update.number, update.kind, update.class_id, *to, position=0, offered_at=offered_at
     )
 
 
 def _row(offer: UpdateOffer) -> StoredOffer:
     return StoredOffer(
-        offer.update_id, offer.boards, offer.groups, offer.by_broadcast, offer.position, offer.offered_at
+        offer.update_id,
+        offer.boards,
+        offer.groups,
+        offer.by_broadcast,
+        offer.sealed_for,
+        offer.position,
+        offer.offered_at,
     )

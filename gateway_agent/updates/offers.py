@@ -16,7 +16,8 @@ class UpdateOffer:
     """One update and the boards that it is for: `boards` by name, and the members of `groups`; all if both are empty.
 
     `number`: its sequence number; `kind`: "agent" or "firmware"; `class_id`: which boards can run it, 16 octets.
-    `by_broadcast`: it is broadcast, of which `position` datagrams have been sent. `offered_at`: Unix seconds.
+    `by_broadcast`: it is broadcast, under the key of the group `sealed_for` or, if that is "", in clear; `position`
+    datagrams of that have been sent. `offered_at`: Unix seconds.
     """
 
     update_id: bytes
@@ -26,6 +27,7 @@ class UpdateOffer:
     boards: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
     by_broadcast: bool = False
+    sealed_for: str = ""
     position: int = 0
     offered_at: int = 0
 
@@ -105,6 +107,7 @@ def _grown(old: UpdateOffer, new: UpdateOffer) -> UpdateOffer:
         boards=frozenset() if to_all else old.boards | new.boards,
         groups=frozenset() if to_all else old.groups | new.groups,
         by_broadcast=old.by_broadcast or new.by_broadcast,
+        sealed_for=new.sealed_for if new.by_broadcast else old.sealed_for,
         position=0 if new.by_broadcast else old.position,
         offered_at=new.offered_at,
     )

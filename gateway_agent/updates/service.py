@@ -5,6 +5,7 @@ import base64
 import binascii
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 
 from cpns.errors import MalformedMessage, NotAllowed, Unknown
@@ -13,12 +14,13 @@ from gateway_agent.core.ports import Clock, Unicast
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
 from gateway_agent.updates import offers as rules
+from gateway_agent.updates import sealed as sealed_airings
 from gateway_agent.updates import status
 from gateway_agent.updates.airing import DATAGRAM, UpdateAiring
 from gateway_agent.updates.answers import BoardAnswers
 from gateway_agent.updates.asking import AskingBoards
 from gateway_agent.updates.board_reports import BoardReports
-from gateway_agent.updates.catalogue import Catalogue
+from gateway_agent.updates.catalogue import Catalogue, Whom
 from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.ports import QuickAir
 from gateway_agent.updates.status import BoardStatus, OfferStatus
@@ -54,12 +56,14 @@ class BoardUpdates:
         self._clock = clock
         self._tell = tell
         self._groups_of = store.inventory.groups_of
+        self._sealing_key = partial(sealed_airings.newest, store)
         self._catalogue = Catalogue(store, folder, key)
         self._reports = BoardReports(store)
         self._airing = UpdateAiring(
             self._catalogue,
             air,
             lambda: [(of.generation, key) for of in store.slots.generations() for key in frame_keys(of.generation)],
+            self._sealing_key,
             tell,
         )
         self._asking = AskingBoards(unicast)
@@ -93,16 +97,26 @@ class BoardUpdates:
         await self._reports.close()
 
     async def offer(
-        self, file: str, boards: Iterable[str] = (), groups: Iterable[str] = (), *, broadcast: bool = False
+        self,
+        file: str,
+        boards: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        *,
+        broadcast: bool = False,
+        sealed: str = "",
     ) -> OfferStatus:
         """Offer the update in a file, whose octets are `file` in base64; return the offer.
 
         It is for these boards and the members of these groups, and for all boards without any. `broadcast`: it is
-        broadcast, which reaches all boards. Raises MalformedMessage, NotAuthentic, NotAllowed, StoreFailed.
+        broadcast to all boards or, sealed under the key of a group, to the members of `sealed`. Raises
+        MalformedMessage, NotAuthentic, NotAllowed, StoreFailed.
         """
-        to = frozenset(boards), frozenset(groups)
-        if broadcast and any(to):
-            raise NotAllowed("a broadcast reaches all boards: leave out --broadcast, or the boards and groups")
+        if broadcast and (boards or groups):
+            raise NotAllowed("a broadcast is for all boards, or sealed for one group: leave out --board and --group")
+        if sealed and not broadcast:
+            raise NotAllowed("only a broadcast is sealed, as the sessions with boards are: add --broadcast")
+        if sealed and isinstance(key := self._sealing_key(sealed), str):
+            raise NotAllowed(f"nothing can be sealed: {key}")
         if broadcast and self._air.pace_s(DATAGRAM) is None:
             raise NotAllowed("no network for broadcasts is up: leave out --broadcast, and boards pull the update")
         try:
@@ -110,7 +124,8 @@ class BoardUpdates:
         except binascii.Error:
             raise MalformedMessage("the file does not come in base64") from None
         before = self._catalogue.offers
-        offer = await self._catalogue.add(octets, *to, broadcast, self._clock.unix())
+        to = Whom(frozenset(boards), frozenset(groups) | frozenset(filter(None, [sealed])), broadcast, sealed)
+        offer = await self._catalogue.add(octets, to, self._clock.unix())
         self._end_what_is_gone(before)
         self._tell(
             events.UpdateOffered(
@@ -120,6 +135,7 @@ class BoardUpdates:
                 tuple(sorted(offer.boards)),
                 tuple(sorted(offer.groups)),
                 offer.by_broadcast,
+                offer.sealed_for,
             )
         )
         self._asking.ask(self._meant(offer))
@@ -202,7 +218,7 @@ class BoardUpdates:
         return found
 
     def _offer_status(self, offer: UpdateOffer) -> OfferStatus:
-        sent, of = self._airing.progress(offer)
+        position, length = self._airing.progress(offer)
         meant = self._meant(offer)
         said = [last.report for pne_id in meant if (last := self._reports.of(pne_id)) is not None]
         return OfferStatus(
@@ -213,9 +229,10 @@ class BoardUpdates:
             pne_ids=tuple(sorted(offer.boards)),
             sg_ids=tuple(sorted(offer.groups)),
             is_broadcast=offer.by_broadcast,
+            sealed_for=offer.sealed_for,
+            problem=self._airing.problem(offer),
             offered_at=offer.offered_at,
-            sent=sent,
-            datagrams_count=of,
+            aired_percent=100 * position // length if length else 0,
             boards_count=len(meant),
             updated_count=sum(report.number(offer.kind) >= offer.number for report in said),
         )

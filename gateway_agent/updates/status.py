@@ -12,8 +12,9 @@ from suit import numbers as n
 class OfferStatus:
     """An offer. `update_id`: in hexadecimal digits; `image_octets`: size of the image.
 
-    `pne_ids`, `sg_ids`: boards, and groups whose members it is for; all boards if both are empty. `sent` of
-    `datagrams_count` datagrams of its airing are sent; both are 0 without one. Of the `boards_count` boards that it is
+    `pne_ids`, `sg_ids`: boards, and groups whose members it is for; all boards if both are empty. `sealed_for`: SG ID
+    of the group whose members alone can read the broadcast, "" for none; `problem`: why that does not go on;
+    `aired_percent`: how much of it has gone out. Of the `boards_count` boards that it is
     for, and that can run it as far as is known, `updated_count` have it.
     """
 
@@ -24,9 +25,10 @@ class OfferStatus:
     pne_ids: tuple[str, ...]
     sg_ids: tuple[str, ...]
     is_broadcast: bool
+    sealed_for: str
+    problem: str
     offered_at: int
-    sent: int
-    datagrams_count: int
+    aired_percent: int
     boards_count: int
     updated_count: int
 

@@ -48,8 +48,8 @@ def commands(app: GatewayApp, server: CpnsServer | None, snapshot: Callable[[], 
         ),
     }
     known |= {
-        "update.offer": lambda file, boards=(), groups=(), broadcast=False: _offer(
-            app, server, file, boards, groups, broadcast
+        "update.offer": lambda file, boards=(), groups=(), broadcast=False, sealed="": _offer(
+            app, server, file, boards, groups, broadcast, sealed
         ),
         "update.status": app.updates.status,
         "update.withdraw": app.updates.withdraw,
@@ -118,15 +118,21 @@ def _require_group(app: GatewayApp, server: CpnsServer | None, group: str | None
 
 
 async def _offer(
-    app: GatewayApp, server: CpnsServer | None, file: str, boards: list[str], groups: list[str], broadcast: bool
+    app: GatewayApp,
+    server: CpnsServer | None,
+    file: str,
+    boards: list[str],
+    groups: list[str],
+    broadcast: bool,
+    sealed: str,
 ) -> OfferStatus:
     for pne_id in boards:
         require(pne_id, app.boards(), "board")
     known = [each.group.sg_id for each in app.gateway.administration.groups()]
     known += [] if server is None else [view.sg_id for view in server.list_groups()]
-    for sg_id in groups:
+    for sg_id in filter(None, [*groups, sealed]):
         require(sg_id, known, "Service Group")
-    return await app.updates.offer(file, boards, groups, broadcast=broadcast)
+    return await app.updates.offer(file, boards, groups, broadcast=broadcast, sealed=sealed)
 
 
 def _boards_listed(app: GatewayApp, snapshot: Callable[[], Snapshot]) -> list[dict[str, Any]]:

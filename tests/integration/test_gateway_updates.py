@@ -4,11 +4,13 @@ import asyncio
 import base64
 import contextlib
 import socket
+from functools import partial
 
 import pytest
 
 from cpns import messages, numbers
 from cpns.cborlite import decode
+from cpns.errors import NotAllowed
 from cpns.numbers import FRAME_UPDATE
 from gateway_agent.config.load import load
 from gateway_agent.core import events
@@ -16,6 +18,7 @@ from gateway_agent.updates.resource import PATH as UPDATE
 from gateway_agent.updates.resource import update_resource
 from keycast.services.home import open_home
 from message_plane.errors import PeerRefused, PlaneError
+from suit import frames, sealing
 from suit import numbers as n
 from tests.integration.plane_world import Party, Wire
 from tests.unit.home_world import configured
@@ -107,8 +110,8 @@ class House:
             transport.close()
 
 
-async def offer(home, file=FIVE, boards=(), groups=(), *, broadcast=False):
-    return await home.app.updates.offer(base64.b64encode(file).decode(), boards, groups, broadcast=broadcast)
+async def offer(home, file=FIVE, boards=(), groups=(), **how):
+    return await home.app.updates.offer(base64.b64encode(file).decode(), boards, groups, **how)
 
 
 async def test_boards_of_a_group_are_asked_and_pull_over_their_sessions(tmp_path):
@@ -154,10 +157,43 @@ async def test_one_broadcast_reaches_all_boards_which_pull_what_they_have_missed
                 await lamp.board.report()
                 assert lamp.board.wait_s > 0
             await asyncio.sleep(max(lamp.board.wait_s for lamp in lamps))
-        assert count == status.datagrams_count
+        assert status.aired_percent == 0 and count == 4 * 2 + 28
+        assert home.app.updates.status()["offers"][0].aired_percent == 100
         for lamp in lamps:
             assert await lamp.board.finish() == IMAGE
             assert lamp.board.pulled <= 3
+
+
+async def test_a_sealed_broadcast_is_read_by_the_members_of_a_group_only(tmp_path):
+    house = House(tmp_path)
+    async with house.running() as home, house.lived_in(home, lamps=2) as (member, stranger):
+        with pytest.raises(NotAllowed, match="there is no home/locks"):
+            await offer(home, broadcast=True, sealed="home/locks")
+        group = partial(home.app._store.inventory.group, GROUP)
+        before = group().version
+        await stranger.cpns(numbers.LEAVE_REQUEST, {messages.SG_ID: GROUP})
+        await until(lambda: group().version > before and not group().waiting)
+        ((generation, key),) = home.app.updates._airing._frame_keys()
+        group_key = home.app._store.group_keys.get(GROUP, group().version)
+        heard = []
+        async with house.listening(heard.append):
+            status = await offer(home, broadcast=True, sealed=GROUP)
+            assert (status.sg_ids, status.sealed_for, status.boards_count) == ((GROUP,), GROUP, 1)
+            assert [await lamp.board.report() for lamp in (member, stranger)] == [bytes.fromhex(status.update_id), b""]
+            await asyncio.sleep(60)
+        assert not any(IMAGE[at : at + 16] in datagram for datagram in heard for at in range(0, len(IMAGE), 1024))
+        seal = sealing.Seal(group_key.key, GROUP, group_key.version, member.board.offered)
+        for datagram in heard:
+            member.board.hear(opened(datagram, seal), {generation: key})
+        assert await member.board.finish() == IMAGE and member.board.pulled == 0
+
+
+def opened(datagram, seal):
+    """The frame in clear that a member has of a sealed one; others stay as they are."""
+    if datagram[0] != FRAME_UPDATE or datagram[1] != n.SEALED:
+        return datagram
+    frame = frames.parse(datagram)
+    return frames.build(n.FRAME, frame.update_id, frame.index, seal.turn(frame.index, frame.body[sealing.HEAD :]))
 
 
 async def test_a_gateway_that_is_stopped_in_the_middle_goes_on(tmp_path):
@@ -182,8 +218,8 @@ async def test_a_gateway_that_is_stopped_in_the_middle_goes_on(tmp_path):
         async with house.running() as home:
             async with house.listening(hear):
                 await asyncio.sleep(30)
-            offered = home.app.updates.status()["offers"][0]
-            assert 0 < first < len(heard) == offered.sent == offered.datagrams_count
+            assert 0 < first < len(heard) == 4 * 2 + 28
+            assert home.app.updates.status()["offers"][0].aired_percent == 100
             await lamp.endpoint.connect("gw.home", house.wires[0].place)
             assert await lamp.board.finish() == IMAGE  # without another report
 

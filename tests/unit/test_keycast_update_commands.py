@@ -64,7 +64,9 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
     [
         (("offer", "FILE", "--board", "lmap"), "there is no board 'lmap'. Did you mean 'lamp'?", "unknown"),
         (("offer", "FILE", "--group", "home/lihgts"), "Did you mean 'home/lights'?", "unknown"),
-        (("offer", "FILE", "--board", "lamp", "--broadcast"), "a broadcast reaches all boards", "usage"),
+        (("offer", "FILE", "--board", "lamp", "--broadcast"), "a broadcast is for all boards", "usage"),
+        (("offer", "FILE", "--sealed", SG), "only a broadcast is sealed", "usage"),
+        (("offer", "FILE", "--broadcast", "--sealed", "home/no"), "there is no Service Group 'home/no'.", "unknown"),
         (("offer", "FILE", "--broadcast"), "no network for broadcasts is up", "not-allowed"),
         (("offer", "OLDER"), "update 5 is offered there, which is newer than 4", "not-allowed"),
         (("offer", "CUT"), "CBOR: truncated", "malformed-message"),

@@ -17,17 +17,19 @@ from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.update_table import UpdateTable
 from gateway_agent.updates import update_file
 from gateway_agent.updates.airing import UpdateAiring
-from gateway_agent.updates.catalogue import Catalogue
+from gateway_agent.updates.catalogue import Catalogue, Whom
 from gateway_agent.updates.schedule import AiringOrder
-from suit import frames
+from gateway_agent.updates.sealed import SealingKey
+from suit import frames, sealing
 from suit import numbers as n
 from tests.unit.scripted_medium import ScriptedHome, ScriptedMedium
 from tests.unit.update_world import KEY, id_of, image, signed
 
 FRAME_KEYS = {3: bytes(16), 4: bytes(range(16))}
-ALL: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()
-SMALL = signed(5)  # 9 blocks, 13 frames, 1 page: 19 datagrams, 3 of them manifests, for two generations each
+SMALL = signed(5)  # 9 blocks: 13 frames, and 4 heads: a page, and a manifest for each of two generations
+OF_SMALL, STEPS_OF_SMALL = 13 + 4 * 3, 13 + 4 * 2
 LARGE = signed(6, image(100 * 1024))
+OF_LARGE = 136 + 4 * (3 + 2)
 PACE = 0.31 / 4
 
 
@@ -40,6 +42,7 @@ class World:
     folder: Path
     media: Sequence[Medium]
     told: list[events.Event] = field(default_factory=list)
+    key: SealingKey | str = "there is none"
 
     def __post_init__(self) -> None:
         self.store = GatewayStore(self.folder / "store")
@@ -50,11 +53,14 @@ class World:
         self.air.open(lambda frame: None, ScriptedHome())
         self.catalogue = Catalogue(self.store, self.folder / "updates", KEY.public)
         self.catalogue.open()
-        self.airing = UpdateAiring(self.catalogue, self.air, lambda: list(FRAME_KEYS.items()), self.told.append)
+        self.airing = UpdateAiring(
+            self.catalogue, self.air, lambda: list(FRAME_KEYS.items()), lambda sg_id: self.key, self.told.append
+        )
         self.airing.start()
 
-    async def offer(self, file: bytes) -> bytes:
-        return (await self.catalogue.add(file, *ALL, True, 100)).update_id
+    async def offer(self, file: bytes, sealed_for: str = "") -> bytes:
+        to = Whom(groups=frozenset(filter(None, [sealed_for])), by_broadcast=True, sealed_for=sealed_for)
+        return (await self.catalogue.add(file, to, 100)).update_id
 
     async def close(self) -> None:
         await self.airing.close()
@@ -89,7 +95,7 @@ async def test_all_of_an_update_is_broadcast_in_order_and_told(made: Made) -> No
     world = made(medium)
     update_id = await world.offer(SMALL)
     await asyncio.sleep(30)
-    assert sent(medium) == in_order(SMALL) and len(sent(medium)) == 25
+    assert sent(medium) == in_order(SMALL) and len(sent(medium)) == OF_SMALL
     assert world.told == [events.UpdateAired(update_id.hex(), "agent", 5)]
     for datagram in medium.begun:
         frame = frames.parse(datagram)
@@ -115,16 +121,16 @@ async def test_four_datagrams_go_in_the_time_between_two_copies_of_a_key(made: M
     moments = [at for at, datagram in medium.left if frames.parse(datagram).kind == n.FRAME]
     assert len(moments) == 136
     assert min(after - before for before, after in pairwise(moments)) == pytest.approx(PACE)
-    assert moments[-1] - moments[0] == pytest.approx((135 + 4) * PACE, abs=0.2)  # the third head is in between
+    assert moments[-1] - moments[0] == pytest.approx((135 + 4) * PACE, abs=0.2)  # the last head is in between
 
 
 async def test_a_medium_on_which_a_datagram_takes_long_gets_none(made: Made) -> None:
     quick, slow = wifi(), ScriptedMedium(name="ble", airtime=0.2, gap=1.0)
     world = made(slow, quick)
     update_id = await world.offer(SMALL)
-    assert world.airing.left_s(update_id) == pytest.approx(21 * PACE)
+    assert world.airing.left_s(update_id) == pytest.approx(STEPS_OF_SMALL * PACE)
     await asyncio.sleep(30)
-    assert slow.begun == [] and len(sent(quick)) == 25
+    assert slow.begun == [] and len(sent(quick)) == OF_SMALL
 
 
 async def test_without_a_quick_medium_boards_do_not_wait_for_it(made: Made) -> None:
@@ -137,7 +143,7 @@ async def test_without_a_quick_medium_boards_do_not_wait_for_it(made: Made) -> N
     quick.up = True
     assert world.airing.left_s(update_id) > 0
     await asyncio.sleep(30)
-    assert len(sent(quick)) == 25 and world.airing.left_s(update_id) == 0.0
+    assert len(sent(quick)) == OF_SMALL and world.airing.left_s(update_id) == 0.0
 
 
 async def test_a_medium_that_refuses_is_tried_again_and_nothing_is_left_out(made: Made) -> None:
@@ -150,14 +156,14 @@ async def test_a_medium_that_refuses_is_tried_again_and_nothing_is_left_out(made
     medium.refuses = False
     medium.begun.clear()
     await asyncio.sleep(30)
-    assert len(sent(medium)) == 25
+    assert len(sent(medium)) == OF_SMALL
 
 
 async def test_while_a_key_is_on_the_air_updates_stand_still(made: Made) -> None:
     medium = wifi()
     world = made(medium)
     await world.offer(LARGE)
-    await asyncio.sleep(2)
+    await asyncio.sleep(6)
     began, ended = asyncio.get_running_loop().time(), asyncio.Event()
     world.air.air([b"\0key"], 100, ended.set)
     await ended.wait()
@@ -167,7 +173,7 @@ async def test_while_a_key_is_on_the_air_updates_stand_still(made: Made) -> None
     # of the update at most the one datagram that was under way when the key came
     assert len(between) - len(copies) <= 1
     await asyncio.sleep(60)
-    assert len(sent(medium)) == 136 + 4 * (2 + 3)
+    assert len(sent(medium)) == OF_LARGE
 
 
 @pytest.mark.parametrize("what", ["delete", "beacon"])
@@ -175,7 +181,7 @@ async def test_deletes_and_beacons_come_first_too(made: Made, what: str) -> None
     medium = wifi(airtime=0.09)
     world = made(medium)
     await world.offer(LARGE)
-    await asyncio.sleep(2.01)
+    await asyncio.sleep(6.01)
     if what == "delete":
         told = asyncio.create_task(world.air.delete(b"\0delete"))
     else:
@@ -212,7 +218,7 @@ async def test_one_update_after_another(made: Made) -> None:
     assert world.airing.left_s(second) == pytest.approx(2 * world.airing.left_s(first))
     await asyncio.sleep(60)
     ids = [frames.parse(each).update_id for each in medium.begun]
-    assert ids == [first] * 25 + [second] * 25
+    assert ids == [first] * OF_SMALL + [second] * OF_SMALL
 
 
 async def test_a_newer_update_takes_the_air_from_an_older_one(made: Made) -> None:
@@ -231,7 +237,7 @@ async def test_after_a_restart_it_goes_on_at_its_position(made: Made) -> None:
     medium = wifi()
     world = made(medium)
     await world.offer(LARGE)
-    await asyncio.sleep(5)
+    await asyncio.sleep(8)
     await world.close()
     first = sent(medium)
     again = wifi()
@@ -254,7 +260,7 @@ async def test_killed_in_the_middle_some_datagrams_are_sent_twice_and_none_is_le
     medium = wifi()
     world = made(medium)
     await world.offer(LARGE)
-    await asyncio.sleep(9)
+    await asyncio.sleep(12)
     first = sent(medium)
     with monkeypatch.context() as killed:
         killed.setattr(Catalogue, "moved", lambda *_, save: None)  # nothing is written down at the end
@@ -276,4 +282,43 @@ async def test_a_disk_that_is_full_stops_no_airing(made: Made, monkeypatch: pyte
     await world.offer(LARGE)
     monkeypatch.setattr(UpdateTable, "set_position", full)
     await asyncio.sleep(60)
-    assert len(sent(medium)) == 136 + 4 * (2 + 3)
+    assert len(sent(medium)) == OF_LARGE
+
+
+async def test_a_sealed_update_is_read_by_members_only(made: Made) -> None:
+    medium = wifi()
+    world = made(medium)
+    world.key = SealingKey(7, 0x00010002, b"g" * 16)
+    update_id = await world.offer(SMALL, "home/lights")
+    await asyncio.sleep(30)
+    update = world.catalogue.update(update_id)
+    heard = [frames.parse(each) for each in medium.begun]
+    assert [each.index for each in heard if each.kind == n.SEALED] == list(range(13))
+    assert not any(each.kind == n.FRAME for each in heard)
+    assert not any(update.piece(n.FRAME, index) in datagram for index in range(13) for datagram in medium.begun)
+    seal = sealing.Seal(b"g" * 16, "home/lights", 0x00010002, update_id)
+    for each in heard:
+        if each.kind == n.SEALED:
+            assert sealing.key_named(each.body) == (7, 0x00010002)
+            assert seal.turn(each.index, each.body[sealing.HEAD :]) == update.piece(n.FRAME, each.index)
+        elif each.kind == n.PAGE:
+            assert each.body == update.piece(n.PAGE, each.index)
+
+
+async def test_a_sealed_airing_waits_for_a_key_and_others_go_on(made: Made) -> None:
+    medium = wifi()
+    world = made(medium)
+    sealed = await world.offer(SMALL, "home/lights")
+    other = await world.offer(signed(2, kind="firmware"))
+    await asyncio.sleep(30)
+    assert {frames.parse(each).update_id for each in medium.begun} == {other}
+    (offer, _) = world.catalogue.offers
+    assert world.airing.problem(offer) == "there is none" and world.airing.left_s(sealed) == 0.0
+    world.key = SealingKey(7, 1, b"g" * 16)
+    assert not world.airing.problem(offer)
+    while sent(medium)[-1][0] != n.SEALED or sent(medium)[-1][1] < 3:
+        await asyncio.sleep(0.05)
+    world.key = SealingKey(7, 2, b"h" * 16)
+    await asyncio.sleep(30)
+    versions = [sealing.key_named(each.body)[1] for each in map(frames.parse, medium.begun) if each.kind == n.SEALED]
+    assert len(versions) == 13 and set(versions) == {1, 2} and sorted(versions) == versions

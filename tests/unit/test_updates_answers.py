@@ -281,8 +281,8 @@ async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_miss
     update_id = await world.offer(broadcast=True)
     world.on_bluetooth.add("door")
     assert [await lamp.report(), await door.report()] == [update_id, update_id]
-    length = 3 * 2 + 13  # manifest and page, frames
-    assert lamp.wait_s == pytest.approx(length * 0.31 / 4 + 2, abs=1.1) and door.wait_s == 0
+    length = 4 * 2 + 13  # manifest and page, frames
+    assert lamp.wait_s == pytest.approx(length * 0.31 / 4 + 1, abs=1.1) and door.wait_s == 0
 
     def heard(datagram: bytes) -> None:
         if len(world.medium.left) % 5:
@@ -297,7 +297,7 @@ async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_miss
 
 
 async def test_a_broadcast_is_for_all_and_needs_a_network(world: World) -> None:
-    with pytest.raises(NotAllowed, match="a broadcast reaches all boards"):
+    with pytest.raises(NotAllowed, match="a broadcast is for all boards"):
         await world.offer(FIVE, "lamp", broadcast=True)
     world.medium.up = False
     with pytest.raises(NotAllowed, match="no network for broadcasts is up"):
@@ -428,7 +428,7 @@ async def test_status_counts_who_has_it(world: World) -> None:
         await board.report()
     seen = world.updates.status()
     (offer,) = seen["offers"]
-    assert (offer.number, offer.boards_count, offer.updated_count, offer.datagrams_count) == (5, 3, 1, 0)  # type: ignore[union-attr]
+    assert (offer.number, offer.boards_count, offer.updated_count, offer.aired_percent) == (5, 3, 1, 0)  # type: ignore[union-attr]
     assert {each.pne_id: each.text for each in seen["boards"]} == {  # type: ignore[union-attr]
         "desk": "has not reported",
         "door": "has 5 and is about to restart",

@@ -14,12 +14,12 @@ import pytest
 from cpns.errors import CpnsError, NotAllowed, NotAuthentic, Unknown
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
-from gateway_agent.updates.catalogue import Catalogue
+from gateway_agent.updates.catalogue import Catalogue, Whom
 from gateway_agent.updates.update_key import UpdateKey
 from tests.unit.update_world import KEY, OfflineKey, id_of, image, signed
 
 FIVE, SIX = signed(5), signed(6)
-ALL: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()
+ALL = Whom()
 
 
 def opened(folder: Path, key: UpdateKey = KEY.public) -> tuple[GatewayStore, Catalogue]:
@@ -50,8 +50,8 @@ def is_whole(folder: Path, catalogue: Catalogue) -> bool:
 
 async def test_offers_outlive_the_process(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, *ALL, True, 100)
-    await catalogue.add(SIX, frozenset({"lamp"}), frozenset({"home/lights"}), False, 200)
+    await catalogue.add(FIVE, Whom(by_broadcast=True), 100)
+    await catalogue.add(SIX, Whom(frozenset({"lamp"}), frozenset({"home/lights"})), 200)
     catalogue.moved(id_of(FIVE), 7, save=True)
     catalogue.moved(id_of(FIVE), 9, save=False)
     before = catalogue.offers
@@ -68,7 +68,7 @@ async def test_offers_outlive_the_process(tmp_path: Path) -> None:
 
 async def test_files_are_private(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, *ALL, False, 100)
+    await catalogue.add(FIVE, ALL, 100)
     (path,) = (tmp_path / "updates").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
     store.close()
@@ -76,11 +76,11 @@ async def test_files_are_private(tmp_path: Path) -> None:
 
 async def test_what_is_replaced_or_withdrawn_leaves_no_file(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, *ALL, False, 100)
-    await catalogue.add(SIX, *ALL, False, 200)
+    await catalogue.add(FIVE, ALL, 100)
+    await catalogue.add(SIX, ALL, 200)
     assert numbers(catalogue) == [6] and is_whole(tmp_path, catalogue)
     with pytest.raises(NotAllowed):
-        await catalogue.add(FIVE, *ALL, False, 300)
+        await catalogue.add(FIVE, ALL, 300)
     assert numbers(catalogue) == [6] and is_whole(tmp_path, catalogue)
     await catalogue.withdraw(id_of(SIX))
     assert numbers(catalogue) == [] and is_whole(tmp_path, catalogue)
@@ -92,8 +92,8 @@ async def test_what_is_replaced_or_withdrawn_leaves_no_file(tmp_path: Path) -> N
 async def test_one_update_offered_twice_is_one_offer(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
     await asyncio.gather(
-        catalogue.add(FIVE, frozenset({"lamp"}), frozenset(), False, 100),
-        catalogue.add(FIVE, frozenset({"door"}), frozenset(), False, 100),
+        catalogue.add(FIVE, Whom(frozenset({"lamp"})), 100),
+        catalogue.add(FIVE, Whom(frozenset({"door"})), 100),
     )
     assert [each.boards for each in catalogue.offers] == [{"lamp", "door"}] and is_whole(tmp_path, catalogue)
     store.close()
@@ -101,7 +101,7 @@ async def test_one_update_offered_twice_is_one_offer(tmp_path: Path) -> None:
 
 async def test_a_board_that_is_gone_is_forgotten_here_and_after_a_restart(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, frozenset({"lamp", "door"}), frozenset(), False, 100)
+    await catalogue.add(FIVE, Whom(frozenset({"lamp", "door"})), 100)
     catalogue.forget_board("lamp")
     assert [each.boards for each in catalogue.offers] == [{"door"}]
     with store.transaction():
@@ -118,7 +118,7 @@ async def test_a_file_that_is_not_as_it_was_is_not_offered(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, *ALL, False, 100)
+    await catalogue.add(FIVE, ALL, 100)
     store.close()
     (path,) = (tmp_path / "updates").iterdir()
     if damage == "gone":
@@ -137,7 +137,7 @@ async def test_a_file_that_is_not_as_it_was_is_not_offered(
     store, again = opened(tmp_path)
     assert again.offers == [] and is_whole(tmp_path, again)
     assert "KC1414" in caplog.text and "keycast update offer" in caplog.text
-    await again.add(FIVE, *ALL, False, 100)
+    await again.add(FIVE, ALL, 100)
     assert numbers(again) == [5] and is_whole(tmp_path, again)
     store.close()
 
@@ -146,9 +146,9 @@ async def test_a_file_that_is_not_as_it_was_is_not_offered(
 async def test_another_key_in_the_configuration_ends_what_the_old_one_has_signed(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
     with pytest.raises(NotAuthentic):
-        await catalogue.add(signed(9, key=OfflineKey()), *ALL, False, 100)
+        await catalogue.add(signed(9, key=OfflineKey()), ALL, 100)
     assert names(tmp_path) == set()
-    await catalogue.add(FIVE, *ALL, False, 100)
+    await catalogue.add(FIVE, ALL, 100)
     store.close()
     store, again = opened(tmp_path, OfflineKey().public)
     assert again.offers == [] and is_whole(tmp_path, again)
@@ -161,7 +161,7 @@ async def test_a_disk_that_takes_nothing_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, why: int
 ) -> None:
     store, catalogue = opened(tmp_path)
-    await catalogue.add(FIVE, *ALL, False, 100)
+    await catalogue.add(FIVE, ALL, 100)
 
     def full(*_: object) -> None:
         raise OSError(why, os.strerror(why))
@@ -174,10 +174,10 @@ async def test_a_disk_that_takes_nothing_changes_nothing(
                 lambda action, table, *_: sqlite3.SQLITE_DENY if table == "update_offer" else sqlite3.SQLITE_OK
             )
         with pytest.raises(StoreFailed):
-            await catalogue.add(SIX, *ALL, False, 200)
+            await catalogue.add(SIX, ALL, 200)
         store.database._file.connection.set_authorizer(None)
     assert numbers(catalogue) == [5] and is_whole(tmp_path, catalogue)
-    await catalogue.add(SIX, *ALL, False, 200)
+    await catalogue.add(SIX, ALL, 200)
     assert numbers(catalogue) == [6] and is_whole(tmp_path, catalogue)
     store.close()
 
@@ -211,8 +211,8 @@ def until_killed(folder: Path, step: int, work: Callable[[Catalogue], Coroutine[
 @pytest.mark.parametrize(
     ("work", "after"),
     [
-        (lambda catalogue: catalogue.add(SIX, *ALL, False, 200), [6]),
-        (lambda catalogue: catalogue.add(SIX, frozenset({"lamp"}), frozenset(), False, 200), [5, 6]),
+        (lambda catalogue: catalogue.add(SIX, ALL, 200), [6]),
+        (lambda catalogue: catalogue.add(SIX, Whom(frozenset({"lamp"})), 200), [5, 6]),
         (lambda catalogue: catalogue.withdraw(id_of(FIVE)), []),
     ],
     ids=["replaced", "added", "withdrawn"],
@@ -223,7 +223,7 @@ def test_killed_at_any_step_there_is_the_old_offer_or_the_new_one(tmp_path: Path
         folder = tmp_path / str(step)
         folder.mkdir()
         store, catalogue = opened(folder)
-        asyncio.run(catalogue.add(FIVE, *ALL, False, 100))
+        asyncio.run(catalogue.add(FIVE, ALL, 100))
         store.close()
         was_killed = until_killed(folder, step, work)
         store, again = opened(folder)
@@ -240,6 +240,6 @@ def test_killed_at_any_step_there_is_the_old_offer_or_the_new_one(tmp_path: Path
 async def test_a_refusal_is_a_sentence(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
     with pytest.raises(CpnsError, match="image"):
-        await catalogue.add(SIX.replace(image(9000)[:50], bytes(50)), *ALL, False, 100)
+        await catalogue.add(SIX.replace(image(9000)[:50], bytes(50)), ALL, 100)
     assert catalogue.offers == [] and names(tmp_path) == set()
     store.close()

@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from cpns.cborlite import decode, encode
+from cpns.numbers import FRAME_UPDATE
 from gateway_agent.updates.update_key import UpdateKey
 from suit import class_id, envelope, erasure, frames
 from suit import numbers as n
@@ -85,6 +86,8 @@ class Board:
 
     def hear(self, datagram: bytes, frame_keys: dict[int, bytes]) -> None:
         """Take a broadcast frame as a board does: only what a hash that is known stands for."""
+        if datagram[0] != FRAME_UPDATE:
+            return
         frame = frames.parse(datagram)
         if frame.update_id != self.offered:
             return

@@ -29,7 +29,7 @@ from gateway_agent.store.store import GatewayStore
 from gateway_agent.updates.answers import BoardAnswers
 from gateway_agent.updates.asking import GAP_S
 from gateway_agent.updates.board_reports import BoardReports
-from gateway_agent.updates.catalogue import Catalogue
+from gateway_agent.updates.catalogue import Catalogue, Whom
 from gateway_agent.updates.schedule import AiringOrder
 from gateway_agent.updates.update_file import Update
 from gateway_agent.updates.update_key import UpdateKey
@@ -265,7 +265,7 @@ class Simulation:
         self.at(_SETTLE_MS, lambda: None)
         self._until(lambda: self._ms >= _SETTLE_MS)
         began = self._ms
-        offer = asyncio.run(self._catalogue.add(self._file, frozenset(), frozenset(), True, 0))
+        offer = asyncio.run(self._catalogue.add(self._file, Whom(by_broadcast=True), 0))
         self._update = self._catalogue.update(offer.update_id)
         self._order = AiringOrder(self._update.coded.code, len(self._update.pages))
         for number, board in enumerate(self._boards):

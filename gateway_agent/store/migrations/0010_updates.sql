@@ -3,6 +3,7 @@
 CREATE TABLE update_offer (
     update_id BLOB PRIMARY KEY,             -- first 8 octets of the digest of its manifest
     by_broadcast INTEGER NOT NULL,          -- 1: it is broadcast, 0: each board pulls
+    sealed_for TEXT NOT NULL,               -- SG ID of the group under whose key it is broadcast, '' = in clear
     position INTEGER NOT NULL,              -- how many datagrams of its airing are sent
     offered_at INTEGER NOT NULL             -- Unix seconds, for people
 ) WITHOUT ROWID;

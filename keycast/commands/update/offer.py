@@ -23,6 +23,14 @@ def command(
     broadcast: Annotated[
         bool, typer.Option("--broadcast", help="Broadcast it to all boards; they pull only what they miss.")
     ] = False,
+    sealed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SG",
+            help="With --broadcast: only the members of this Service Group get it, and can read it.",
+            autocompletion=completion.groups,
+        ),
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Offer an update to boards: to all, which pull it one after another, or to those that are named.
@@ -37,11 +45,14 @@ def command(
     from private_store.errors import StoreUnusable
 
     if broadcast and (board or group):
-        refuse("a broadcast reaches all boards: leave out --broadcast, or --board and --group", "usage", 2)
+        refuse("a broadcast is for all boards, or --sealed for a group: leave out --board and --group", "usage", 2)
+    if sealed and not broadcast:
+        refuse("only a broadcast is sealed, as the sessions with boards are: add --broadcast", "usage", 2)
     with sentences():
         octets = plain_file.read(path, OCTETS_MAX, StoreUnusable, missing="Make one: keycast update sign")
     file = base64.b64encode(octets).decode()
-    offered = ask(config, None, "update.offer", file=file, boards=board or [], groups=group or [], broadcast=broadcast)
+    how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}
+    offered = ask(config, None, "update.offer", file=file, **how)
     count = offered["boards_count"]
     has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
     answer(

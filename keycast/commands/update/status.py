@@ -43,13 +43,18 @@ def _show(seen: dict[str, Any]) -> None:
 
 
 def _offer(each: dict[str, Any]) -> tuple[str, ...]:
-    aired = "done" if each["sent"] == each["datagrams_count"] else f"{each['sent']} of {each['datagrams_count']}"
+    if not each["is_broadcast"]:
+        aired = ""
+    elif each["problem"]:
+        aired = f"waits: {each['problem']}"
+    else:
+        aired = "done" if each["aired_percent"] == 100 else f"{each['aired_percent']} %"
     return (
         each["update_id"],
         each["kind"],
         str(each["number"]),
         to_whom(each),
         local(each["offered_at"]),
-        aired if each["is_broadcast"] else "",
+        aired,
         f"{each['updated_count']} of {each['boards_count']}",
     )
