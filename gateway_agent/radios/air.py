@@ -111,7 +111,7 @@ class AllMedia:
     @property
     def is_taken(self) -> bool:
         """True while a key, a delete or a beacon is on the air on a medium that updates use."""
-        quick = self._quick()
+        quick = self._quick() if self._airings else []
         return any(airing.is_on(care) for airing in self._airings for care in quick)
 
     def once(self, datagram: bytes, ended: Callable[[], None]) -> OnAllMedia:
@@ -169,7 +169,7 @@ class AllMedia:
 
         airing = OnAllMedia(datagrams, copies, gap_s, forget)
         under_way.add(airing)
-        airing.begin(care for care in (self._cares if only is None else only) if care.is_up)
+        airing.begin((care for care in self._cares if care.is_up) if only is None else only)
         return airing
 
     def _quick(self, octets: int = BROADCAST_OBJECT_MAX) -> list[Care]:

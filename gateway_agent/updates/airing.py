@@ -65,8 +65,7 @@ class UpdateAiring:
             return ""
         if self._air.pace_s(DATAGRAM) is None:
             return "no network for broadcasts is up"
-        key = self._sealing_key(offer.sealed_for) if offer.sealed_for else ""
-        return key if isinstance(key, str) else ""
+        return self._no_key(offer)
 
     def left_s(self, update_id: bytes) -> float:
         """Return in how many seconds the airing of an update ends; 0.0 if it has ended, or does not go on."""
@@ -106,9 +105,14 @@ class UpdateAiring:
     def _next(self) -> UpdateOffer | None:
         for offer in self._catalogue.offers:
             position, length = self.progress(offer)
-            if position < length and not self.problem(offer):
+            if position < length and not self._no_key(offer):
                 return offer
         return None
+
+    def _no_key(self, offer: UpdateOffer) -> str:
+        """Return why an offer cannot be sealed as it should be, "" if it can or need not."""
+        key = self._sealing_key(offer.sealed_for) if offer.sealed_for else ""
+        return key if isinstance(key, str) else ""
 
     async def _send_next(self, offer: UpdateOffer) -> bool:
         """Send what is at the position of an offer; return whether any medium has sent it."""
