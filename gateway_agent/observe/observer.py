@@ -26,17 +26,16 @@ from gateway_agent.observe.snapshot import (
     Snapshot,
     UplinkView,
 )
-from gateway_agent.observe.stored_state import StoredState
+from gateway_agent.observe.stored_state import CONFIRMED, StoredState, UntilCommit
 from gateway_agent.sightings import Sightings
-from gateway_agent.store.delivery_table import NewestConfirmed
+from gateway_agent.store.delivery_table import KeyEvidence
 from gateway_agent.store.inventory import ServiceGroup
 from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
 from gateway_agent.updates.status import BoardStatus
 
 KEPT_S = 0.5
-_CONFIRMED = "confirmed"
-_NONE_CONFIRMED = NewestConfirmed(version=0, link="", tries=0, confirmed_at=0)
+_NONE_CONFIRMED = KeyEvidence(version=0, link="", tries=0, confirmed_at=0)
 _NOTHING_CARRIED = CarriedStatus(pne_id="", version=0, stage="none", tries=0, returned="", since=0)
 
 
@@ -88,7 +87,8 @@ class Observer:
         self._started_at = int(time.time())
         self._version = version("keycast")
         self._pairing: PairingView | None = None
-        self._stored: StoredState | None = None
+        self._stored_state = UntilCommit(store, stored_state.read)
+        self._counts = UntilCommit(store, lambda store: store.inventory.counts())
         self._kept: tuple[tuple[int, int], float, Snapshot] | None = None
         stream.follow(self._follow)
 
@@ -96,7 +96,7 @@ class Observer:
         """Return what the gateway shows now. Raises StoreFailed."""
         facts, pn = self._server(), self._store.pn.get()
         administration = self._administration
-        stored = self._read()
+        stored = self._stored_state()
         groups = tuple(
             self._carried_group(group, stored.members.get(group.sg_id, ()), facts)
             if group.end_to_end
@@ -147,16 +147,13 @@ class Observer:
     def figures(self) -> Figures:
         """Return the figures of this moment. Raises StoreFailed."""
         administration = self._administration
-        states: dict[str, dict[str, int]] = defaultdict(dict)
-        for sg_id, state, count in self._store.inventory.member_states():
-            states[sg_id][state] = count
         groups = []
-        for group in self._store.inventory.groups():
-            of = states[group.sg_id]
+        for group in self._counts():
+            of = group.states
             if group.end_to_end:
                 carried = administration.carried(group.sg_id)
                 confirmed = sum(each.version == group.version and _has_taken(each) for each in carried)
-                of = {_CONFIRMED: confirmed, "pending": sum(of.values()) - confirmed}
+                of = {CONFIRMED: confirmed, "pending": sum(of.values()) - confirmed}
             groups.append(GroupFigures(group.sg_id, group.version, of))
         broadcasts: Counter[str] = Counter()
         for network in self._networks():
@@ -178,12 +175,6 @@ class Observer:
         """Return the alarms of the gateway, oldest first, then those of the CPNS Server in it."""
         own = (AlarmView(**asdict(each)) for each in self._administration.alarms())
         return (*own, *(self._server() if facts is None else facts).alarms)
-
-    def _read(self) -> StoredState:
-        """Return what the store knows. It is read anew after a commit only."""
-        if self._stored is None or self._stored.commits != self._store.database.commits:
-            self._stored = stored_state.read(self._store)
-        return self._stored
 
     def _group(self, group: ServiceGroup, stored: StoredState, facts: ServerFacts) -> ServiceGroupView:
         sg_id, newest = group.sg_id, group.version
@@ -241,16 +232,15 @@ class Observer:
                 memberships[member.pne_id].append(member)
         return tuple(
             BoardView(
-                pne_id=pne_id,
-                session=seen.session,
-                heard_at=seen.heard_at,
-                age_s=seen.age_s,
-                heard_link=seen.heard_link,
-                address=seen.address,
-                software=seen.software,
-                held=pne_id in stored and stored[pne_id].held,
-                memberships=tuple(memberships[pne_id]),
-                update=self._update_of(pne_id, {each.sg_id for each in memberships[pne_id]}),
+                pne_id,
+                seen.session,
+                seen.heard_at,
+                seen.age_s,
+                seen.heard_link,
+                seen.address,
+                seen.software,
+                pne_id in stored and stored[pne_id].held,
+                tuple(memberships.get(pne_id, ())),
             )
             for pne_id, seen in sorted(self._sightings.of_boards(stored).items())
         )

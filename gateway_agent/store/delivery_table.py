@@ -44,6 +44,9 @@ class DeliveryOutcome:
     confirmed_at: int = 0
 
 
+_DELIVERY = "sg_id, version, membership, revision, phase, reported, arrived_at, began_at, ended_at"
+
+
 class DeliveryCounts(NamedTuple):
     """How many PNEs a delivery is for, and how many of them are in these states.
 
@@ -56,8 +59,8 @@ class DeliveryCounts(NamedTuple):
     by_broadcast: int
 
 
-class NewestConfirmed(NamedTuple):
-    """The newest version that a PNE has confirmed, with the fields of `DeliveryOutcome` about it."""
+class KeyEvidence(NamedTuple):
+    """What is stored about a PNE and the key of a version: some of the fields of `DeliveryOutcome`."""
 
     version: int
     link: str
@@ -73,12 +76,14 @@ class DeliveryTable:
 
     def get(self, sg_id: str, version: int) -> StoredDelivery | None:
         """Return the delivery of a version, None if there is none."""
-        row = self._db.row("SELECT * FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
+        row = self._db.row(f"SELECT {_DELIVERY} FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
         return None if row is None else _delivery(row)
 
     def all(self) -> list[StoredDelivery]:
         """Return all deliveries, ordered by SG ID, the newest of each group first."""
-        return [_delivery(row) for row in self._db.rows("SELECT * FROM delivery ORDER BY sg_id, version DESC")]
+        return [
+            _delivery(row) for row in self._db.rows(f"SELECT {_DELIVERY} FROM delivery ORDER BY sg_id, version DESC")
+        ]
 
     def counts(self) -> dict[tuple[str, int], DeliveryCounts]:
         """Return how the delivery of each version went, by SG ID and version. One without PNEs is not in it."""
@@ -90,30 +95,37 @@ class DeliveryTable:
         rows = self._db.rows(sql, delivery_report.WIFI, delivery_report.BLE)
         return {(sg_id, version): DeliveryCounts(*counts) for sg_id, version, *counts in rows}
 
-    def newest_states(self) -> list[tuple[str, str, str]]:
-        """Return (SG ID, PNE ID, state) of each PNE of the delivery of each group's newest version."""
+    def newest(self) -> list[tuple[str, str, str, KeyEvidence]]:
+        """Return (SG ID, PNE ID, state, evidence) of each PNE of the delivery of each group's newest version."""
         sql = (
-            "SELECT r.sg_id, r.pne_id, r.state FROM service_group g"
+            "SELECT r.sg_id, r.pne_id, r.state, r.version, r.link, r.tries, r.confirmed_at FROM service_group g"
             " JOIN recipient r ON r.sg_id = g.sg_id AND r.version = g.version"
         )
-        return [(sg_id, pne_id, state) for sg_id, pne_id, state in self._db.rows(sql)]
+        return [(row[0], row[1], row[2], KeyEvidence(*row[3:])) for row in self._db.rows(sql)]
 
-    def newest_confirmed(self) -> dict[tuple[str, str], NewestConfirmed]:
-        """Return the newest key that each PNE has confirmed, by SG ID and PNE ID. One that has none is not in it."""
-        sql = (  # SQLite takes the other columns from the row with the maximum
-            "SELECT sg_id, pne_id, max(version), link, tries, confirmed_at FROM recipient WHERE state = 'confirmed'"
-            " GROUP BY sg_id, pne_id"
+    def confirmed_before(self) -> list[tuple[str, str, KeyEvidence]]:
+        """Return (SG ID, PNE ID, evidence) of the earlier keys that a PNE has confirmed if it has not the newest one.
+
+        Those of earlier versions come first.
+        """
+        sql = (
+            "SELECT r.sg_id, r.pne_id, r.version, r.link, r.tries, r.confirmed_at FROM service_group g"
+            " JOIN recipient r ON r.sg_id = g.sg_id AND r.version != g.version AND r.state = 'confirmed'"
+            " WHERE NOT EXISTS (SELECT 1 FROM recipient n WHERE n.sg_id = g.sg_id AND n.version = g.version"
+            " AND n.pne_id = r.pne_id AND n.state = 'confirmed') ORDER BY r.version"
         )
-        return {(row[0], row[1]): NewestConfirmed(*row[2:]) for row in self._db.rows(sql)}
+        return [(row[0], row[1], KeyEvidence(*row[2:])) for row in self._db.rows(sql)]
 
     def in_phase(self, phase: str) -> list[StoredDelivery]:
         """Return all deliveries in a phase."""
-        rows = self._db.rows("SELECT * FROM delivery WHERE phase = ? ORDER BY sg_id, version", phase)
+        rows = self._db.rows(f"SELECT {_DELIVERY} FROM delivery WHERE phase = ? ORDER BY sg_id, version", phase)
         return [_delivery(row) for row in rows]
 
     def unreported(self) -> list[StoredDelivery]:
         """Return the deliveries that have ended and whose report the Server has not accepted."""
-        rows = self._db.rows("SELECT * FROM delivery WHERE reported = 0 AND phase IN ('finished', 'superseded')")
+        rows = self._db.rows(
+            f"SELECT {_DELIVERY} FROM delivery WHERE reported = 0 AND phase IN ('finished', 'superseded')"
+        )
         return [_delivery(row) for row in rows]
 
     def add(self, sg_id: str, version: int, membership: int, revision: int, arrived_at: int = 0) -> None:
@@ -205,6 +217,5 @@ class DeliveryTable:
 
 
 def _delivery(row: sqlite3.Row) -> StoredDelivery:
-    values = dict(row)
-    values["reported"] = bool(values["reported"])
-    return StoredDelivery(**values)
+    sg_id, version, membership, revision, phase, reported, *times = row
+    return StoredDelivery(sg_id, version, membership, revision, phase, bool(reported), *times)

@@ -1,7 +1,7 @@
 """The SG Inventory: Service Groups, their members in this PN, and the GKEK of each (CPNS-GKM-27, -35)."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cpns import name_rule
@@ -9,6 +9,8 @@ from cpns.errors import TooMany
 from gateway_agent.store.database import GatewayDatabase
 
 ALIAS_MAX = 0xFFFF
+NO_STATE = "none"
+_STATES = ("pending", "sent", "confirmed", "unreachable", "excluded")  # of the table `recipient`
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class Member:
     generation: int | None
     slot: int | None
     signing_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounts:
+    """`states`: how many members are in each state of the delivery of the newest key, NO_STATE for no part in it."""
+
+    sg_id: str
+    version: int
+    end_to_end: bool
+    states: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +226,22 @@ class Inventory:
         """Return (SG ID, PNE ID) of each membership in this PN, ordered by both."""
         return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM member ORDER BY sg_id, pne_id")]
 
-    def member_states(self) -> list[tuple[str, str, int]]:
-        """Return (SG ID, state, number of members): the state in the delivery of the newest key, "none" for none."""
+    def counts(self) -> list[GroupCounts]:
+        """Return for each Service Group that is not deleted how many members are in which state, ordered by SG ID."""
+        sums = ", ".join(f"sum(r.state = '{state}')" for state in _STATES)  # faster than a group for each state
         sql = (
-            "SELECT m.sg_id, coalesce(r.state, 'none'), count(*) FROM member m "
-            "JOIN service_group g ON g.sg_id = m.sg_id "
+            f"SELECT g.sg_id, g.version, g.end_to_end, count(m.pne_id), {sums} FROM service_group g "
+            "LEFT JOIN member m ON m.sg_id = g.sg_id "
             "LEFT JOIN recipient r ON r.sg_id = m.sg_id AND r.version = g.version AND r.pne_id = m.pne_id "
-            "GROUP BY m.sg_id, 2"
+            "WHERE g.deleted = 0 GROUP BY g.sg_id"
         )
-        return [(row[0], row[1], row[2]) for row in self._db.rows(sql)]
+        found = []
+        for sg_id, version, end_to_end, members, *sums_of in self._db.rows(sql):
+            states = {state: count for state, count in zip(_STATES, sums_of, strict=True) if count}
+            if members > sum(states.values()):
+                states[NO_STATE] = members - sum(states.values())
+            found.append(GroupCounts(sg_id, version, bool(end_to_end), states))
+        return found
 
     def count_members(self, sg_id: str) -> int:
         """Return how many members the group has in this PN."""

@@ -9,8 +9,7 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,10 +17,9 @@ from typing import Any
 
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.observe.onlookers import ONLOOKERS
-from gateway_agent.store.delivery_table import DeliveryOutcome
-from gateway_agent.store.group_keys import GroupKey
 from keycast.broker import own_broker
 from keycast.virtual_board.loopback import own_port
+from tools.bench import looks
 from tools.bench.home import SG_ID, Home, build_home
 from tools.bench.load import confirm_deliveries
 from tools.bench.rows import Line, Row, Tell
@@ -31,8 +29,6 @@ PNES = 500
 ROUNDS = 7
 SHARE = 0.9
 MEMORY_MIB = 25.0
-GROUPS, BOARDS = 64, 1000
-METRICS_MS, METRICS_TIMES = 20.0, 2.0
 _SCRAPE_S = 1.0
 _SETTLE_S = 1.0
 _SCRAPES = 60  # of /metrics before memory is compared: what grows by each would show
@@ -56,17 +52,8 @@ def measure(tell: Tell) -> Iterator[Line]:
     with_all, without = (asyncio.run(_memory(everything)) for everything in (True, False))
     note = f"resident, the browser is live and /metrics was read {_SCRAPES} times"
     yield Row(f"memory of {shown}", with_all - without, "MiB", target=MEMORY_MIB, note=note)
-    tell("/metrics")
-    ours, peers = asyncio.run(_metrics())
-    yield Row(
-        f"/metrics, {GROUPS} groups, {BOARDS:,} boards",
-        ours,
-        "ms",
-        "generate_latest() on an equal registry",
-        peers,
-        min(METRICS_MS, METRICS_TIMES * peers),
-        "the event loop does nothing else meanwhile",
-    )
+    tell("snapshots and /metrics")
+    yield from looks.measure()
 
 
 def _sections(broker: str | None) -> dict[str, Any]:
@@ -204,66 +191,3 @@ async def _live(link: Connection, sections: Mapping[str, Any]) -> None:
 def _resident_mib() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-async def _metrics() -> tuple[float, float]:
-    """Return milliseconds of one answer of /metrics, and of the same text made from an equal registry."""
-    from gateway_agent.observe.metrics import Metrics
-
-    with tempfile.TemporaryDirectory() as folder:
-        async with build_home(Path(folder), 1, DeliveryPolicy()) as home:
-            store = home.app._store
-            assert store is not None
-            with store.transaction():
-                for number in range(BOARDS):
-                    store.pn.register(f"board.{number}", 1)
-                for number in range(GROUPS - 1):  # one is there
-                    _fill(store, f"home/{number:03}", [f"board.{each}" for each in range(number, BOARDS, GROUPS - 1)])
-            metrics = Metrics(home.app.stream, home.app.observer().figures)
-            accept = "application/openmetrics-text; version=1.0.0"
-            ours, text = _timed(lambda: metrics.text(accept)[0])
-    return ours, _timed(_equal(text.decode()))[0]
-
-
-def _fill(store: Any, sg_id: str, members: list[str]) -> None:
-    store.inventory.ensure_group(sg_id)
-    store.inventory.set_version(sg_id, 1)
-    for pne_id in members:
-        store.inventory.add_member(sg_id, pne_id, 0, 1)
-    store.group_keys.add(sg_id, GroupKey(1, bytes(16), 0, 1))
-    store.deliveries.add(sg_id, 1, 1, 1)
-    store.deliveries.start(sg_id, 1, 1, dict.fromkeys(members, "pending"))
-    store.deliveries.set_outcomes(sg_id, 1, dict.fromkeys(members, DeliveryOutcome("confirmed", "wifi", 1, 1)))
-    store.deliveries.set_phase(sg_id, 1, "finished")
-
-
-def _timed(work: Callable[[], bytes], times: int = 15) -> tuple[float, bytes]:
-    """Return the median milliseconds of `work`, and what it returns."""
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        made = work()
-        took.append((time.perf_counter() - began) * 1000)
-    return statistics.median(took), made
-
-
-def _equal(text: str) -> Callable[[], bytes]:
-    """Return a function that makes the text of a registry with the metrics, labels and values of `text`."""
-    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-    from prometheus_client.openmetrics.exposition import generate_latest
-    from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
-    families: Any = text_string_to_metric_families  # untyped
-    registry = CollectorRegistry()
-    for family in families(text):
-        if family.type == "histogram":
-            Histogram(family.name, family.documentation, registry=registry).observe(1)
-            continue
-        labels = list(family.samples[0].labels) if family.samples else []
-        kind = Counter if family.type == "counter" else Gauge
-        metric = kind(f"{family.name}_info" if family.type == "info" else family.name, "-", labels, registry=registry)
-        for sample in family.samples:
-            child = metric.labels(**sample.labels) if labels else metric
-            child.inc(sample.value)
-    make: Callable[[Any], bytes] = generate_latest
-    return lambda: make(registry)
