@@ -102,6 +102,9 @@ async def test_a_board_on_a_cable_gets_it_with_its_identity_and_loses_it_with_it
     assert board.store.load(board_key.RECORD) == key
     make(door, board)  # of the same gateway, which now names none
     assert board.store.load(board_key.RECORD) == key
+    other = bytes(63) + b"\1"
+    assert not make(door, board, trust=replace(trust, update_key=other)).new
+    assert board.store.load(board_key.RECORD) == other
     make(door, board, "lamp.hall", replace=True)
     assert board.store.load(board_key.RECORD) is None
     assert key.hex() in flash_script(trust.further_records())
