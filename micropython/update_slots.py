@@ -52,7 +52,8 @@ class _Flash:
 
     def classes(self):
         implementation = sys.implementation
-        found = {class_id.class_id(class_id.agent(implementation._mpy & 0xFF)): AGENT}  # pyright: ignore[reportAttributeAccessIssue]
+        text = class_id.agent(implementation._mpy & 0xFF, _is_val_client())  # pyright: ignore[reportAttributeAccessIssue]
+        found = {class_id.class_id(text): AGENT}
         if _other() is not None and hasattr(implementation, "_build"):  # since 1.25
             found[class_id.class_id(class_id.firmware(implementation._build))] = "firmware"  # pyright: ignore[reportAttributeAccessIssue]
         return found
@@ -125,3 +126,17 @@ def _romfs():
     for partition in esp32.Partition.find(_DATA, label="romfs"):
         return partition
     return None
+
+
+def _is_val_client():
+    # Whether the agent that runs has the files of a VAL client
+    name = "device_agent.val_client"
+    if name in sys.modules:
+        return True
+    try:
+        __import__(name)
+    except ImportError:
+        return False
+    del sys.modules[name]
+    delattr(sys.modules["device_agent"], "val_client")
+    return True

@@ -16,9 +16,12 @@ def class_id(text):
     return bytes(octets)
 
 
-def agent(mpy):
-    """Return the text of the class of boards that run agents with .mpy files of version `mpy`."""
-    return "agent esp32 mpy%d" % mpy
+def agent(mpy, val_client=False):
+    """Return the text of the class of boards that run agents with .mpy files of version `mpy`.
+
+    `val_client`: those whose agent is that of a VAL client, which the agent of other boards would take from them.
+    """
+    return "agent esp32 mpy%d%s" % (mpy, " val-client" if val_client else "")
 
 
 def firmware(build):

@@ -33,7 +33,8 @@ def read(path: Path) -> UpdateFile:
 def class_texts() -> list[str]:
     """Return the texts of the classes of all boards that this release knows."""
     builds = {each.name for board in all_boards().values() for each in board.firmware}
-    return [class_id.agent(MPY), *map(class_id.firmware, sorted(builds))]
+    agents = [class_id.agent(MPY), class_id.agent(MPY, val_client=True)]
+    return [*agents, *map(class_id.firmware, sorted(builds))]
 
 
 def _files(found: envelope.Envelope) -> list[dict[str, str | int]] | None:

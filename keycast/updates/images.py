@@ -17,6 +17,7 @@ MPY = 6
 """The version of .mpy files that MicroPython 1.25 and 1.26 run."""
 
 _COPIED = "mpy"  # the folder in the one of `keycast board files`
+_VAL_CLIENT = "device_agent/val_client/__init__.mpy"
 _NEEDED = ("start.mpy", "board.mpy")
 _HEAD = b"M" + bytes([MPY])
 _SMALL_INT_BITS = 31
@@ -31,16 +32,17 @@ class UpdateImage(NamedTuple):
     octets: bytes
 
 
-def agent(folder: Path | None) -> UpdateImage:
+def agent(folder: Path | None, val_client: bool = False) -> UpdateImage:
     """Return the image with the agent in `folder`, which `keycast board files` has written; None: that of this release.
 
-    Raises ImageRefused, whose text names the file that is wrong; CompileError.
+    `val_client`: that of this release for VAL clients; which one a folder holds is seen by its files. Raises
+    ImageRefused, whose text names the file that is wrong, and CompileError.
     """
-    tree = compile.board_tree(val_client=False) if folder is None else _tree(folder)
+    tree = compile.board_tree(val_client) if folder is None else _tree(folder)
     octets = romfs.image(tree)
     if len(octets) > romfs.IMAGE_MAX:
         raise ImageRefused.too_long(len(octets), romfs.IMAGE_MAX)
-    return UpdateImage("agent", class_id.agent(MPY), octets)
+    return UpdateImage("agent", class_id.agent(MPY, (tree / _VAL_CLIENT).exists()), octets)
 
 
 def firmware(path: Path, build: str, boards: Mapping[str, Board]) -> UpdateImage:

@@ -175,6 +175,14 @@ def test_the_folder_of_board_files_is_taken_as_it_is(tmp_path: Path, agent: Path
     assert images.agent(outer).octets == romfs.image(outer / "mpy")
 
 
+def test_the_agent_of_a_val_client_is_for_boards_that_have_one(agent: Path) -> None:
+    assert images.agent(agent).class_text == "agent esp32 mpy6"
+    (agent / "device_agent" / "val_client").mkdir(parents=True)
+    (agent / "device_agent" / "val_client" / "__init__.mpy").write_bytes(b"M\x06\x00\x1f")
+    assert images.agent(agent).class_text == "agent esp32 mpy6 val-client"
+    assert images.agent(None, val_client=True).class_text == "agent esp32 mpy6 val-client"
+
+
 def test_files_that_no_board_runs_are_refused_by_name(agent: Path) -> None:
     def odd() -> Iterator[tuple[bytes, str]]:
         yield b"M\x05\x00\x1f", "is no .mpy file of version 6"

@@ -60,6 +60,9 @@ def command(
             help="With --firmware: the build of MicroPython for these boards, such as ESP32_GENERIC-OTA.",
         ),
     ] = None,
+    val_client: Annotated[
+        bool, typer.Option("--val-client", help="The agent of this release for VAL clients.")
+    ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign an update: the agent of this release, the files of a folder, or a firmware.
@@ -72,6 +75,8 @@ def command(
         refuse("name the file to write with -o, and the private file of the key with --key", "usage", 2)
     if (firmware is None) != (board is None) or (firmware is not None and files is not None):
         refuse("a firmware is signed with --firmware and --board, and without a folder of files")
+    if val_client and (files is not None or firmware is not None):
+        refuse("--val-client is for the agent of this release: leave out folder and firmware")
     if firmware is None:
         extras.require("boards")
     from keycast.updates import offline_key
@@ -80,7 +85,7 @@ def command(
 
     with sentences():
         plain_file.require_new(out)
-        image = _image(files, firmware, board)
+        image = _image(files, val_client, firmware, board)
         opened = offline_key.OfflineKey.load(key, passphrases.known(f"Passphrase of {key}", passphrase_file))
         chosen = int(time.time()) if number is None else number
         octets = build(image.kind, image.class_text, chosen, image.octets, opened.sign)
@@ -92,10 +97,10 @@ def command(
     )
 
 
-def _image(files: Path | None, firmware: Path | None, build: str | None) -> "UpdateImage":
+def _image(files: Path | None, val_client: bool, firmware: Path | None, build: str | None) -> "UpdateImage":
     from keycast.hardware.catalogue import all_boards
     from keycast.updates import images
 
     if firmware is not None and build is not None:
         return images.firmware(firmware, build, all_boards())
-    return images.agent(files)
+    return images.agent(files, val_client)
