@@ -131,6 +131,11 @@ def test_what_must_be_said_of_a_component():
     assert "not fetched" in reason(w.enveloped(w.manifest(validate=w.validate()[:6])))
     assert "a component is empty" in reason(w.enveloped(w.manifest(shared=w.shared(w.image(SIZE=0)))))
     assert "not that of an image of this size" in reason(w.enveloped(w.manifest(shared=w.shared(w.image(SIZE=1024)))))
+    pages = b"p" * (36 * n.HASH)
+    assert (
+        envelope.parse(w.enveloped(w.manifest(shared=w.shared(w.image(SIZE=n.IMAGE_MAX), pages)), frames=pages)).size
+        == n.IMAGE_MAX
+    )
     for size in (n.IMAGE_MAX + 1, -1, True, b"x"):
         assert reason(w.enveloped(w.manifest(shared=w.shared(w.image(SIZE=size)))))
     for wrong in (b"short", w.digest(b"d" * 31), encode([-44, b"d" * 32]), encode([-16, b"d" * 32, 1]), 5):
@@ -156,6 +161,8 @@ def test_elements_that_boards_do_not_read():
     for label in good:
         lacking = {key: value for key, value in good.items() if key != label}
         assert reason(encode(lacking), manifest.read) == "the manifest lacks the element %d" % label
+    assert reason(encode([1, 2]), manifest.read) == "the manifest is no map"
+    assert reason(w.enveloped(w.manifest(install=[l.SET_COMPONENT, 0, l.OVERRIDE, 5]))) == "parameters are no map"
     assert "version other than 1" in reason(encode(dict(list(good.items()) + [(1, 2)])), manifest.read)
     assert "not a natural number" in reason(encode(dict(list(good.items()) + [(1, True)])), manifest.read)
 
