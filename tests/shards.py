@@ -38,7 +38,7 @@ LONG_S = {
     "tests/system/test_system_network.py": 150,
     "tests/system/test_system_desk.py": 75,
     "tests/system/test_setup_terminal.py": 25,
-    "tests/system/test_backup_at_a_terminal.py": 12,
+    "tests/system/test_passphrases_at_a_terminal.py": 12,
     "tests/integration/test_server_shards.py": 60,
     "tests/unit/test_server_postgres_away.py": 40,
     "tests/unit/test_server_postgres_copies.py": 20,

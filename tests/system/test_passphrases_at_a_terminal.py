@@ -1,4 +1,4 @@
-"""A backup of a running gateway with a passphrase that is typed at a terminal, and its restore after a stop."""
+"""Passphrases that are typed at a terminal: of a backup and its restore, of the key that signs updates."""
 
 import io
 import signal
@@ -54,3 +54,21 @@ def test_a_passphrase_is_typed_twice_for_a_backup_and_once_for_its_restore(tmp_p
     code, told = typed(tmp_path, "gateway", "restore", "b", answers=(PASSPHRASE,))
     assert (code, "Generation" in told) == (0, True), told
     assert WRONG not in told and PASSPHRASE not in told
+
+
+@pytest.mark.req("SEC-30")
+def test_a_passphrase_is_typed_twice_for_an_update_key_and_once_for_each_signature(tmp_path: Path) -> None:
+    agent = tmp_path / "agent"
+    agent.mkdir()
+    for name in ("start.mpy", "board.mpy"):
+        (agent / name).write_bytes(b"M\x06\x00\x1f")
+    code, told = typed(tmp_path, "update", "key", "k", answers=(PASSPHRASE, WRONG, PASSPHRASE, PASSPHRASE))
+    assert code == 0 and "k signs updates." in told and PASSPHRASE not in told
+    code, told = typed(tmp_path, "update", "key", "k")
+    assert code == 1 and "k exists already. A key is never overwritten" in told and "assphrase" not in told
+    sign = ("update", "sign", "agent", "-o", "a.suit", "--key", "k")
+    code, told = typed(tmp_path, *sign, answers=(WRONG,))
+    assert code == 1 and "The passphrase is not that of this update key." in told
+    code, told = typed(tmp_path, *sign, answers=(PASSPHRASE,))
+    assert code == 0 and "a.suit is signed" in told and PASSPHRASE not in told
+    assert PASSPHRASE.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
