@@ -1,17 +1,18 @@
 """Answers what boards ask about updates: their reports, and the pieces that they pull."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany, Unknown
 from gateway_agent.core import events
 from gateway_agent.core.ports import Clock
+from gateway_agent.core.rates import Rate
 from gateway_agent.store.store import GatewayStore
 from gateway_agent.updates import offers, reports
 from gateway_agent.updates.airing import UpdateAiring
 from gateway_agent.updates.board_reports import BoardReports
 from gateway_agent.updates.catalogue import Catalogue
-from gateway_agent.updates.limits import PullTurns, UpdateLimits
+from gateway_agent.updates.limits import TOLD_PER_HOUR, PullTurns, UpdateLimits
 from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.reports import UpdateReport
 from suit import numbers as n
@@ -53,6 +54,7 @@ class BoardAnswers:
         self._counters = counters
         self._limits = UpdateLimits()
         self._turns = PullTurns()
+        self._told = Rate(TOLD_PER_HOUR)
 
     def handle(self, pne_id: str, octets: bytes) -> bytes:
         """Return the answer to one request of a board.
@@ -76,6 +78,7 @@ class BoardAnswers:
     def forget_board(self, pne_id: str) -> None:
         """Forget what a board that is gone has asked for."""
         self._limits.forget_board(pne_id)
+        self._told.reset(pne_id)
 
     def forget_update(self, update_id: bytes) -> None:
         """Forget who has asked for an update that is not offered any more."""
@@ -124,12 +127,17 @@ class BoardAnswers:
         return self._turns.wait_s(pne_id, offer.update_id, pieces / MISSED_SHARE, now, after)
 
     def _tell_changes(self, pne_id: str, before: UpdateReport | None, report: UpdateReport) -> None:
-        for kind in ("agent", "firmware"):
-            if before is not None and report.number(kind) > before.number(kind):
-                self._tell(events.BoardUpdated(pne_id, kind, report.number(kind)))
-        if before is not None and (before.state, before.wanted) == (report.state, report.wanted):
-            return
+        for event in _changes(pne_id, before, report):
+            if self._told.allow(pne_id, self._clock.monotonic()):
+                self._tell(event)
+
+
+def _changes(pne_id: str, before: UpdateReport | None, report: UpdateReport) -> Iterator[events.Event]:
+    for kind in ("agent", "firmware"):
+        if before is not None and report.number(kind) > before.number(kind):
+            yield events.BoardUpdated(pne_id, kind, report.number(kind))
+    if before is None or (before.state, before.wanted) != (report.state, report.wanted):
         if report.state == n.FELL_BACK:
-            self._tell(events.BoardFellBack(pne_id, report.wanted, reports.reason_in_words(report)))
+            yield events.BoardFellBack(pne_id, report.wanted, reports.reason_in_words(report))
         elif report.state == n.REFUSED:
-            self._tell(events.BoardRefused(pne_id, report.wanted, reports.reason_in_words(report)))
+            yield events.BoardRefused(pne_id, report.wanted, reports.reason_in_words(report))

@@ -13,6 +13,8 @@ PIECES_TIMES = 3
 """How often a board may ask for each piece of an update, on average, until the next start of the gateway."""
 REPORTS = (1 / 5, 16)
 """Reports of one board: per second, and burst. One comes at each change of its state, with each session, once a day."""
+TOLD_PER_HOUR = 6
+"""Changes of one board that become events, with a line in the log. An update has one or two."""
 BOARDS_MAX = 4096
 """Boards whose rates are remembered."""
 TURN_MAX_S = 3600

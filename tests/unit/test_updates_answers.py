@@ -276,6 +276,16 @@ async def test_that_a_board_fell_back_or_refused_is_told_once(world: World) -> N
     assert world.of("door").reason == "its flash has no room left for it"
 
 
+async def test_a_board_that_changes_its_mind_again_and_again_is_told_a_few_times(world: World) -> None:
+    lamp = world.board("lamp")
+    for at in range(1000):
+        lamp.state, lamp.wanted, lamp.detail = (n.FELL_BACK, n.REFUSED)[at % 2], at, n.NO_ROOM
+        await lamp.report()
+        await asyncio.sleep(6)
+    hours = 1000 * 6 / 3600
+    assert hours * limits.TOLD_PER_HOUR <= len(world.told) <= (hours + 1) * limits.TOLD_PER_HOUR
+
+
 async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_missed(world: World) -> None:
     lamp, door = world.board("lamp"), world.board("door")
     update_id = await world.offer(broadcast=True)
