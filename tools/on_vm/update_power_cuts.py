@@ -3,8 +3,8 @@
 #
 # Arguments: image of the board; a folder with the images one.romfs and two.romfs, each with a module `agent_of_slot`
 # that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "staged" (a file whose
-# frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not.
-# Prints what was cut as JSON.
+# frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not,
+# or "wear" for one whose power is not cut. Prints what was cut, and how many sectors were erased, as JSON.
 import gc
 import json
 import sys
@@ -28,7 +28,7 @@ class Reset(BaseException):
 
 class Power:
     left, how, on = -1, "", True
-    changes = erases = 0
+    changes = 0
 
     def change(self, whole, torn):
         if not self.on:
@@ -75,7 +75,6 @@ class Disk:
             return SECTOR
         if operation == 6:
             at = argument * SECTOR
-            power.erases += 1
             self.erased[argument] += 1
             power.change(lambda: self._erase(at, SECTOR), lambda: self._erase(at, SECTOR // 2))
             return 0
@@ -115,7 +114,8 @@ class Records(dict):
             self[name] = octets
 
 
-disk, romfs, apps = Disk(48), Disk(96), (Disk(12), Disk(12))
+disk = Disk(240 if END == "wear" else 48)
+romfs, apps = Disk(96), (Disk(64), Disk(64)) if END == "wear" else (Disk(12), Disk(12))
 nvs, ota = Records(), Records()
 ota.torn = False
 
@@ -231,7 +231,8 @@ class Update:
             return octets + bytes(n.BLOCK - len(octets))
 
         frames = [(index, bytes(xor(block, code.members(index)))) for index in range(code.frames)]
-        self.page = b"".join([sha256(frame).digest()[:16] for _, frame in frames])
+        hashes = b"".join([sha256(frame).digest()[:16] for _, frame in frames])
+        self.pages = [hashes[at : at + n.BLOCK] for at in range(0, len(hashes), n.BLOCK)]
         self.frames = [each for each in frames if each[0] not in lost]
 
 
@@ -308,7 +309,8 @@ class Board:
             *("firmware" if KIND == "firmware" else "agent", update.number),
             *(len(update.image), sha256(update.image).digest(), b"envelope"),
         )
-        collection.put_page(0, update.page)
+        for number, page in enumerate(update.pages):
+            collection.put_page(number, page)
         for index, frame in update.frames:
             collection.put(index, frame)
         collection.full()
@@ -389,17 +391,22 @@ board = Board()
 if KIND == "firmware":
     apps[0].octets[0] = 0xE9
     ota["valid"] = "ota_0"
-    update = Update("one", "two", 2, b"\xe9" + image("two") * 2, END == "good", (1,))
+    update = Update("one", "two", 2, b"\xe9" + image("two"), END != "bad", (1,))
 else:
     update = Update("base", "one", 1, image("one"), True, ())
     run(board)
-    update = Update("one", "two", 2, image("two"), END == "good", (1,))
+    update = Update("one", "two", 2, image("two"), END != "bad", (1,))
 states = []
 before = power.changes
-erased = power.erases
-run(board, states)
-told = {"changes": power.changes - before, "erases": power.erases - erased, "frames": len(update.frames), "runs": 0}
-for cut in range(before + 1, before + told["changes"] + 1):
+erased = [list(each.erased) for each in disks()]
+run(board, states if END != "wear" else ())
+told = {
+    "changes": power.changes - before,
+    "erases": [sum(each.erased) - sum(old) for each, old in zip(disks(), erased)],
+    "frames": len(update.frames),
+    "runs": 0,
+}
+for cut in range(before + 1, before + (told["changes"] if END != "wear" else 0) + 1):
     changes, state = [each for each in states if each[0] < cut][-1]
     for how in ("before", "torn", "after"):
         board = restored(state)
