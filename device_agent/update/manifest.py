@@ -15,8 +15,10 @@ from suit import numbers as n
 
 _ENOSPC = 28
 
-# `signed` is the digest under the `signature`, `page_list` the hashes of the pages, the others are those of the image
-_Update = namedtuple("_Update", ("update_id", "kind", "number", "size", "digest", "page_list", "signed", "signature"))
+# `classes`: vendor and class ID; `kind`: "agent" or "firmware"; `size` and `digest` are those of the image, `page_list`
+# has the hashes of the pages; `signed` is the digest under the `signature`
+_NAMES = "update_id", "classes", "kind", "number", "size", "digest", "page_list", "signed", "signature"
+_Update = namedtuple("_Update", _NAMES)
 
 
 def hear(service, datagram):
@@ -62,44 +64,48 @@ def pull(service):
 def resume(service, collection):
     """Go on with a ports.Collection that was begun before a restart."""
     try:
-        update, reason = _read(service, collection.envelope)
+        update = _read(service, collection.envelope)
+        if not _refusal(service, update):
+            _collect(service, update, collection)
+            return
     except MalformedMessage:
-        update, reason = None, n.NOT_UNDERSTOOD
-    if reason:
-        collection.drop()
-    else:
-        _collect(service, update, collection)
+        pass
+    collection.drop()
 
 
 def _judged(service, update_id, octets):
     # Return (_Update or None, reason). What `update_id` says nothing about is that reason without an update, or
     # OTHER_KEY: somebody else can have put it around the same manifest
     try:
-        update, reason = _read(service, octets)
+        update = _read(service, octets)
     except MalformedMessage:
         return None, n.NOT_UNDERSTOOD
     if update.update_id != update_id or len(octets) > n.ENVELOPE_MAX:
         return None, n.NOT_UNDERSTOOD
-    return update, reason or _room(service, update) or (yield from _verified(service, update))
+    reason = _refusal(service, update) or _room(service, update)
+    return update, reason or (yield from _verified(service, update))
 
 
 def _read(service, octets):
-    # Return (_Update, reason), and leave nothing else in the heap. Raises MalformedMessage
-    from suit import envelope
+    # Return the _Update, and leave nothing else in the heap. Raises MalformedMessage
+    from suit.envelope import parse
+
+    found = parse(octets)
+    classes, parts = (found.vendor_id, found.class_id), (found.kind, found.number, found.size, found.digest)
+    signed = sha256(found.to_be_signed).digest()
+    update = _Update(found.update_id, classes, *parts, bytes(found.page_list), signed, found.signature)
+    parse = found = None
+    service.unload()
+    return update
+
+
+def _refusal(service, update):
     from suit.class_id import VENDOR
 
-    found = envelope.parse(octets)
-    kind = service.updates.classes().get(found.class_id)
-    if kind != found.kind or found.vendor_id != VENDOR:
-        reason = n.OTHER_CLASS
-    else:
-        reason = service.updates.state().refusal(kind == envelope.FIRMWARE, found.number)
-    signed = sha256(found.to_be_signed).digest()
-    parts = found.kind, found.number, found.size, found.digest
-    update = _Update(found.update_id, *parts, bytes(found.page_list), signed, found.signature)
-    found = envelope = None
-    service.unload()
-    return update, reason
+    vendor_id, class_id = update.classes
+    if vendor_id != VENDOR or service.updates.classes().get(class_id) != update.kind:
+        return n.OTHER_CLASS
+    return service.updates.state().refusal(update.kind == "firmware", update.number)
 
 
 def _room(service, update):

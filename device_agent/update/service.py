@@ -101,7 +101,7 @@ class UpdateService:
             from device_agent.update import manifest
 
             yield from manifest.pull(self)
-        except (CpnsError, OSError):
+        except (CpnsError, OSError, MemoryError):
             self.report_at = min(self.report_at, now + tuning.UPDATE_PULL_RETRY)
             raise
 
