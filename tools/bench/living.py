@@ -9,8 +9,9 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,20 @@ from typing import Any
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.observe.onlookers import ONLOOKERS
 from keycast.broker import own_broker
+from keycast.services import garbage
 from keycast.virtual_board.loopback import own_port
 from tools.bench import looks
-from tools.bench.home import SG_ID, Home, build_home
+from tools.bench.home import SG_ID, Home, PneKeys, build_home
 from tools.bench.load import confirm_deliveries
 from tools.bench.rows import Line, Row, Tell
 from tools.bench.side_process import side_process
 
 PNES = 500
-ROUNDS = 7
+FEW_PNES = 50
+ROUNDS = 16
 SHARE = 0.9
 MEMORY_MIB = 25.0
+_UPDATE, _CONFIRMED, _MEMORY = "update", "confirmed", "memory"
 _SCRAPE_S = 1.0
 _SETTLE_S = 1.0
 _SCRAPES = 60  # of /metrics before memory is compared: what grows by each would show
@@ -45,8 +49,8 @@ def measure(tell: Tell) -> Iterator[Line]:
         "all of it off",
         statistics.median(off),
         SHARE * statistics.median(off),
-        f"{PNES} members of one group, median of {ROUNDS} deliveries; one browser is live, and /metrics is read each "
-        f"{_SCRAPE_S:.0f} s",
+        f"{PNES} members of one group, median of {ROUNDS} deliveries, in turn; one browser is live, and /metrics is "
+        f"read each {_SCRAPE_S:.0f} s",
     )
     tell("memory with and without")
     with_all, without = (asyncio.run(_memory(everything)) for everything in (True, False))
@@ -125,31 +129,34 @@ async def _drain(events: Any) -> None:
 
 
 async def _confirmations(tell: Tell) -> tuple[list[float], list[float]]:
-    """Return the confirmations a second of a gateway with everything on, and of one without."""
-    policy = DeliveryPolicy(method="broadcast")
+    """Return the confirmations a second of a gateway with everything on, and of one without.
+
+    Each is in a process of its own. They take turns, each as often before the other as after it.
+    """
     rates: tuple[list[float], list[float]] = ([], [])
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker())
-        homes, loads = [], []
-        for number, onlookers in enumerate((_sections(broker), {})):
+        gateways, loads = [], []
+        for number, sections in enumerate((_sections(broker), {})):
             tell(f"{PNES} PNEs join {'a gateway without' if number else 'a gateway that is watched'}")
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            home = await stack.enter_async_context(build_home(folder, PNES, policy, onlookers=onlookers))
-            if onlookers:
-                browser = await stack.enter_async_context(side_process(look_on, _link(home)))
+            gateways.append(await stack.enter_async_context(side_process(live, sections, PNES)))
+            there = await gateways[-1].hear()
+            if there.url:
+                browser = await stack.enter_async_context(side_process(look_on, there.url))
                 await browser.hear()
-            arguments = (home.pnes, home.gateway, home.broadcast_port)
+            arguments = (there.pnes, there.gateway, there.broadcast_port)
             loads.append(await stack.enter_async_context(side_process(confirm_deliveries, *arguments)))
-            homes.append(home)
             await loads[-1].hear()
-        for number in range(ROUNDS):
-            tell(f"delivery {number + 1} of {ROUNDS}")
-            for home, load, found in zip(homes, loads, rates, strict=True):
-                before = home.confirmed()
-                seconds = await load.ask(home.server.update_key(SG_ID))
-                if home.confirmed() - before != PNES:
-                    raise AssertionError(f"{home.confirmed() - before} confirmations of {PNES} were good")
-                found.append(PNES / seconds)
+        for number in range(ROUNDS + 1):
+            tell(f"delivery {number} of {ROUNDS}")
+            turns = (0, 1) if number % 2 else (1, 0)
+            for gateway, load, found in ((gateways[each], loads[each], rates[each]) for each in turns):
+                before = await gateway.ask(_CONFIRMED)
+                seconds = await load.ask(await gateway.ask(_UPDATE))
+                if (good := await gateway.ask(_CONFIRMED) - before) != PNES:
+                    raise AssertionError(f"{good} confirmations of {PNES} were good")
+                if number:  # the first of each warms up
+                    found.append(PNES / seconds)
     return rates
 
 
@@ -165,27 +172,43 @@ async def _memory(everything: bool) -> float:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(_broker())
         sections = _sections(broker) if everything else {}
-        process = await stack.enter_async_context(side_process(live, sections))
-        url = await process.hear()
-        if everything:
-            browser = await stack.enter_async_context(side_process(look_on, url, _SCRAPES))
+        process = await stack.enter_async_context(side_process(live, sections, FEW_PNES))
+        there = await process.hear()
+        if there.url:
+            browser = await stack.enter_async_context(side_process(look_on, there.url, _SCRAPES))
             await browser.hear()
-        return float(await process.ask("memory"))
+        await asyncio.sleep(_SETTLE_S)
+        return float(await process.ask(_MEMORY))
 
 
-def live(link: Connection, sections: Mapping[str, Any]) -> None:
-    """Run a gateway with a few boards. Say the URL of its page, and then, each time it is asked, its memory in MiB."""
-    asyncio.run(_live(link, sections))
+@dataclass(frozen=True)
+class There:
+    """A gateway that runs in a process of its own. `url` logs in to its page, "" for none."""
+
+    url: str
+    pnes: list[PneKeys]
+    gateway: tuple[str, int]
+    broadcast_port: int
 
 
-async def _live(link: Connection, sections: Mapping[str, Any]) -> None:
+def live(link: Connection, sections: Mapping[str, Any], pnes: int) -> None:
+    """Run a gateway. Say what is There; then, each time it is asked, update the key or say a figure."""
+    asyncio.run(_live(link, sections, pnes))
+
+
+async def _live(link: Connection, sections: Mapping[str, Any], pnes: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        async with build_home(Path(folder), 50, DeliveryPolicy(), onlookers=sections) as home:
-            link.send(_link(home) if sections else "")
+        async with build_home(Path(folder), pnes, DeliveryPolicy(method="broadcast"), onlookers=sections) as home:
+            garbage.search_rarely()  # as any process that serves
+            link.send(There(_link(home) if sections else "", home.pnes, home.gateway, home.broadcast_port))
+            answers: dict[str, Callable[[], float]] = {
+                _UPDATE: lambda: home.server.update_key(SG_ID),
+                _CONFIRMED: home.confirmed,
+                _MEMORY: _resident_mib,
+            }
             loop = asyncio.get_running_loop()
-            while await loop.run_in_executor(None, link.recv) != "end":
-                await asyncio.sleep(_SETTLE_S)
-                link.send(_resident_mib())
+            while (asked := await loop.run_in_executor(None, link.recv)) in answers:
+                link.send(answers[asked]())
 
 
 def _resident_mib() -> float:
