@@ -31,6 +31,11 @@ from tools import PROJECT
 
 MADE_HERE = {".venv", ".git", ".cache", "build", "dist", "__pycache__", "node_modules", "keycast.egg-info"}
 LIMIT_S = 120
+DATA = {
+    "keycast/on_board/": "micropython",
+    "keycast/hw_configs/": "hw_configs",
+    "keycast/systemd/": "packaging/systemd",
+}
 
 
 class Installed:
@@ -171,8 +176,8 @@ def test_the_wheel_holds_our_packages_and_what_boards_need(wheel: Path) -> None:
     for package in packages:
         here = {path.relative_to(PROJECT).as_posix() for path in files_below(PROJECT / package)}
         own = {name for name in names if name.startswith(f"{package}/")}
-        assert {name for name in own if not name.startswith(("keycast/on_board/", "keycast/hw_configs/"))} == here
-    for data, folder in {"keycast/on_board/": "micropython", "keycast/hw_configs/": "hw_configs"}.items():
+        assert {name for name in own if not name.startswith(tuple(DATA))} == here
+    for data, folder in DATA.items():
         inside = {name.removeprefix(data) for name in names if name.startswith(data)}
         assert inside == {path.relative_to(PROJECT / folder).as_posix() for path in files_below(PROJECT / folder)}
 
@@ -229,6 +234,7 @@ def test_a_gateway_with_a_board(installed: Installed) -> None:
     words = ("--yes", "--interface", "lo", "--web", "this-machine", "--json")
     told = json.loads(installed.done("setup", "other.toml", *words))
     assert any("-m pip install 'keycast[web]'" in problem for problem in told["problems"])
+    assert "\nWatchdogSec=" in installed.done("setup", "--yes", "--service", "show")
     path = installed.here / "keycast.toml"
     broadcast = f'["lo"]\nport = {broadcast_port()}'
     plane = f'\n[message_plane]\nlisten = ["127.0.0.1"]\nport = {own_port()}\n'
