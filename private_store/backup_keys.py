@@ -19,11 +19,15 @@ _KEY_LEN = 32
 
 
 def make(private: Path, public: Path, fault: Fault = StoreUnusable) -> None:
-    """Write a new key pair into two new files. Raises `fault` if one of them is there already."""
+    """Write a new key pair into two new files, the public one for all to read: a service makes backups with it.
+
+    Raises `fault` if one of them is there already.
+    """
     key = X25519PrivateKey.generate()
     files.write_new(private, _octets(_PRIVATE, "private_key", key.private_bytes_raw()), fault)
     try:
         files.write_new(public, _octets(_PUBLIC, "public_key", key.public_key().public_bytes_raw()), fault)
+        public.chmod(0o644)
     except BaseException:
         files.erase(private, fault)
         raise
@@ -36,7 +40,9 @@ def recipient(path: Path, fault: Fault = StoreUnusable) -> bytes:
 
 def private_key(path: Path, fault: Fault = StoreUnusable) -> bytes:
     """Return the private key in the file `path`, which nobody else may read, 32 octets. Raises `fault`."""
-    return _key(files.read(path, fault, most=_FILE_MAX), path, _PRIVATE, "private_key", fault)
+    key = _key(plain_file.read(path, _FILE_MAX, fault), path, _PRIVATE, "private_key", fault)
+    files.check(path, fault)  # what is no private key is called that first
+    return key
 
 
 def _octets(form: str, name: str, key: bytes) -> bytes:

@@ -15,7 +15,7 @@ GROUP, BOARD, VIRTUAL_BOARD = "lights", "lamp.porch", "porch"
 
 
 _RECIPIENT = PACKAGED_CONFIG.with_name("backup.recipient")
-_BACKUPS = f"keycast backup new-key home.key && sudo cp home.recipient {_RECIPIENT}"
+_BACKUPS = f"keycast backup new-key home.key && sudo install -m 644 home.recipient {_RECIPIENT}"
 _LINGER = "sudo loginctl enable-linger $USER"
 
 

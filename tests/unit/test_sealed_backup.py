@@ -67,6 +67,10 @@ def test_files_of_keys_are_not_taken_for_each_other_and_not_written_over(tmp_pat
         backup_keys.recipient(private)
     with pytest.raises(StoreUnusable, match="not the private file of a recipient"):
         backup_keys.private_key(public)
+    assert (private.stat().st_mode & 0o777, public.stat().st_mode & 0o777) == (0o600, 0o644)
+    private.chmod(0o640)
+    with pytest.raises(StoreUnusable, match="can be read by others"):
+        backup_keys.private_key(private)
     private.unlink()
     with pytest.raises(StoreUnusable, match="exists already"):
         backup_keys.make(private, public)
