@@ -147,7 +147,7 @@ def users(port: Port) -> list[tuple[int, str]]:
     The process that stands for a virtual board does not count.
     """
     device = os.path.realpath(port.device)
-    found = {pid for pid in _processes() if device in _open_files(pid) and not _is_front(pid, device)}
+    found = {pid for pid in _processes() if _has_open(pid, device) and not _is_front(pid, device)}
     found |= _uucp_lock(device)
     return [(pid, _name(pid)) for pid in sorted(found - {os.getpid()})]
 
@@ -249,8 +249,15 @@ def _name(pid: int) -> str:
         return "ended"
 
 
-def _open_files(pid: int) -> set[str]:
-    return {target for _, target in _descriptors(pid)}
+def _has_open(pid: int, device: str) -> bool:
+    """Return whether a process has the device open, and not a pseudo-terminal of the same name in a container."""
+    for number, target in _descriptors(pid):
+        if target == device:
+            with contextlib.suppress(OSError):
+                theirs, ours = os.stat(_PROC / str(pid) / "fd" / number), os.stat(device)
+                if theirs.st_rdev == ours.st_rdev and (theirs.st_dev == ours.st_dev or "/pts/" not in device):
+                    return True
+    return False
 
 
 def _descriptors(pid: int) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from keycast.board import ports
 from keycast.board.faults import BoardFault, NoPort, PortForbidden, PortTaken
 from keycast.board.ports import Port
 from keycast.hardware.catalogue import all_boards
+from tests.privileges import needs_root
 
 BOARDS = all_boards()
 BRIDGE = Port("/dev/ttyUSB0", "10c4:ea60", "0001", "/dev/ttyUSB0", "1-1.2")
@@ -174,6 +175,28 @@ def test_the_program_that_has_a_port_open_is_named(terminal: str) -> None:
         with pytest.raises(PortTaken, match=rf"in use by python\S* \(process {pid}\). End that program"):
             ports.require_free(of(terminal))
     assert ports.users(of(terminal)) == []
+
+
+@needs_root
+def test_a_terminal_of_the_same_name_in_a_container_is_another_one(terminal: str) -> None:
+    number = int(terminal.rpartition("/")[2])
+    code = (
+        "import ctypes, os, sys\n"
+        "assert ctypes.CDLL(None).unshare(0x20000) == 0\n"  # CLONE_NEWNS
+        "os.system('mount --make-rprivate / && mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts')\n"
+        "os.system('mount --bind /dev/pts/ptmx /dev/ptmx')\n"
+        "for _ in range(int(sys.argv[1]) + 1):\n"
+        "    front, back = os.openpty()\n"
+        "if os.fork():\n"
+        "    sys.stdin.read()\n"  # the front stays with the parent
+        "    os._exit(0)\n"
+        "os.closerange(3, back)\n"
+        "print(os.ttyname(back), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    with process(code, str(number)) as (_, name):
+        assert name == terminal
+        ports.require_free(of(terminal))
 
 
 def test_the_process_that_is_a_virtual_board_does_not_count_as_a_user() -> None:
