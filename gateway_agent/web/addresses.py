@@ -1,16 +1,15 @@
 """The URLs that a person can open."""
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from gateway_agent.net.interfaces import ipv4_interfaces
-from gateway_agent.web.section import WebSection
 
 LOG_IN = "/log-in"
 
 
-def urls(listening: Iterable[str], section: WebSection) -> list[str]:
+def urls(listening: Iterable[str], names: Collection[str]) -> list[str]:
     """Return the URLs of the page, one for each address and each further name, from those at which it listens.
 
     For a URL of all addresses of the machine, which no browser can open, they are those of its networks.
@@ -19,7 +18,7 @@ def urls(listening: Iterable[str], section: WebSection) -> list[str]:
     for url in listening:
         split = urlsplit(url)
         host = split.hostname or ""
-        for name in [*section.hosts, *(_own_addresses() if ipaddress.ip_address(host).is_unspecified else [host])]:
+        for name in [*names, *(_own_addresses() if ipaddress.ip_address(host).is_unspecified else [host])]:
             found[f"{split.scheme}://{f'[{name}]' if ':' in name else name}:{split.port}"] = None
     return list(found)
 

@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from aiohttp import web
 
 from gateway_agent.control import Command
 from gateway_agent.core import alarms
 from gateway_agent.observe.sight import Sight
-from gateway_agent.web import tuning
+from gateway_agent.web import addresses, tuning
 from gateway_agent.web.application import LOG
 from http_door.connections import Connections
 from http_door.errors import DoorError
@@ -21,11 +21,22 @@ _log = logging.getLogger(__name__)
 class Listener:
     """One HTTP server. While it cannot listen, the alarm `page` says why, and which line of the file to change."""
 
-    def __init__(self, settings: HttpListening, application: web.Application, sight: Sight, section: str = "web"):
-        """`section`: the name of the section of the configuration that `settings` are from."""
+    def __init__(
+        self,
+        settings: HttpListening,
+        application: web.Application,
+        sight: Sight,
+        section: str = "web",
+        names: Collection[str] = (),
+    ) -> None:
+        """`section`: the name of the section of the configuration that `settings` are from.
+
+        `names`: further host names of this machine, for the log.
+        """
         self._settings = settings
         self._sight = sight
         self._section = section
+        self._names = names
         self._connections = Connections(application, application[LOG], tuning.FINISH_S)
         self._trying: asyncio.Task[None] | None = None
         self.commands: Mapping[str, Command] = {}
@@ -64,5 +75,6 @@ class Listener:
             self._sight.set_alarm(alarms.PAGE, text)
             return False
         self._sight.set_alarm(alarms.PAGE, "")
-        _log.info("the page is at %s" if self._section == "web" else "/metrics is at %s", " and ".join(self.urls))
+        where = addresses.urls(self.urls, self._names)
+        _log.info("the page is at %s" if self._section == "web" else "/metrics is at %s", " and ".join(where))
         return True

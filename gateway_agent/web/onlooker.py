@@ -36,7 +36,8 @@ class WebOnlooker:
         self._section = section
         self._state_dir = sight.state_dir
         self._log_in = LogIn(sight.state_dir, section.port)
-        self._listener = Listener(section.listening(), application(sight, self._log_in, section.hosts), sight)
+        made = application(sight, self._log_in, section.hosts)
+        self._listener = Listener(section.listening(), made, sight, names=section.hosts)
         self.commands: Mapping[str, Command] = {"web.link": self.link}
 
     async def start(self) -> None:
@@ -59,6 +60,6 @@ class WebOnlooker:
         if not self._listener.urls:
             raise PageClosed("The page cannot be opened.", "The alarm says why: keycast status")
         token = self._log_in.sessions.new_link()
-        every = addresses.urls(self._listener.urls, self._section)
+        every = addresses.urls(self._listener.urls, self._section.hosts)
         found = [f"{each}{addresses.LOG_IN}?token={token}" for each in every]
         return {"urls": found, "seconds": int(tuning.LINK_AGE_S)}

@@ -420,8 +420,8 @@ def restore(
             "removed_since": done.since.removed,
         },
         *done.since.sentences(),
-        f"Generation {done.generation} begins; {len(done.boards) - len(done.unknown)} boards will make new sessions; "
-        f"{len(done.waiting)} groups wait for a new key.",
+        f"Generation {done.generation} begins. Boards that will make new sessions: "
+        f"{len(done.boards) - len(done.unknown)}; groups that wait for a new key: {len(done.waiting)}.",
         *(f"{pne} must be paired again, or retired: its credential is not there." for pne in done.unknown),
         *(f"{sg} is held. Start the gateway, look at its members, then: {CONFIRM} {sg}" for sg in done.held),
         *by_hand,

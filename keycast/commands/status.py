@@ -111,7 +111,8 @@ def _show(state: dict[str, Any]) -> None:
     console.print(f"{state['gateway_id']} serves {state['pn_id']}, {_uplink(state)}")
     show_brokers(state["brokers"])
     keys = [f"{each['interface']} {each['broadcast']}" for each in state["networks"] if not each["problem"]]
-    console.print(f"boards reach it at {', '.join(state['addresses']) or '-'}; keys go to {', '.join(keys) or '-'}")
+    where = ", ".join(state["addresses"]) or "no address"
+    console.print(f"boards reach it at {where}; keys go to {', '.join(keys) or 'no network'}")
     for network in state["networks"]:
         problem = f"; no keys go out on it: {network['problem']}" if network["problem"] else ""
         deaf = f"; no boards are heard on it: {network['deaf']}" if network["deaf"] and not network["problem"] else ""
@@ -140,6 +141,8 @@ def _show(state: dict[str, Any]) -> None:
         delivery = delivery or ", ".join(f"{count} {state}" for state, count in _carried_states(group).items())
         rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, ", ".join(remarks)))
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
+    if state["groups_without_boards"]:
+        console.print(f"no board is in: {', '.join(state['groups_without_boards'])}")
     _show_carried(state["groups"])
     for alarm in state["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" {begun(alarm['since'])}{alarm['text']}"))

@@ -41,7 +41,8 @@ def link(config: ConfigOption = DEFAULT_CONFIG) -> None:
         if getattr(load(config), "web", None) is None:
             refuse(f"{config} has no page. Write [web] into it, then start the gateway again.", "not-allowed")
     made = ask(config, None, "web.link")
-    answer(made, *made["urls"], f"One of these logs in once, within {made['seconds'] // 60} minutes.")
+    which = "It" if len(made["urls"]) == 1 else "One of these"
+    answer(made, *made["urls"], f"{which} logs in once, within {made['seconds'] // 60} minutes.")
 
 
 def _asked() -> str:

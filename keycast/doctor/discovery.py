@@ -27,7 +27,10 @@ def look(here: Surroundings) -> Iterator[Finding]:
         return
     if here.status is None:
         reason = _why_no_multicast(addresses)
-        yield warning(f"mDNS does not work here: {reason}.", _STEP, _PAGE) if reason else good("mDNS can be used")
+        if reason:
+            yield warning(f"mDNS does not work here: {reason}.", _STEP, _PAGE)
+        else:
+            yield good("mDNS can be used")
         return
     name = f"{label_of(here.config.gateway.id)}.{SERVICE_TYPE}"
     told = _announced(name, addresses)

@@ -1,6 +1,6 @@
 """The commands that a running gateway accepts over its control socket. Their answers are plain values, never a key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -25,7 +25,7 @@ def commands(app: GatewayApp, server: CpnsServer | None, snapshot: Callable[[], 
     Without an embedded CPNS Server those about Service Groups are refused.
     """
     known: dict[str, Command] = {
-        "status": lambda: _status(snapshot()),
+        "status": lambda: _status(snapshot(), () if server is None else server.sg_ids()),
         "health": lambda: _health(app),
         "seal.boards": _no_val_client,  # a VAL client puts its own function here
         "radios": app.radios,
@@ -176,7 +176,8 @@ def _health(app: GatewayApp) -> dict[str, Any]:
     return {"live": health.live, "ready": health.ready, "reasons": reasons}
 
 
-def _status(seen: Snapshot) -> dict[str, Any]:
+def _status(seen: Snapshot, sg_ids: Iterable[str]) -> dict[str, Any]:
+    """Return the status. `sg_ids`: all groups of a CPNS Server in this process, with and without boards."""
     return {
         "release": seen.version,
         "started_at": seen.started_at,
@@ -194,6 +195,7 @@ def _status(seen: Snapshot) -> dict[str, Any]:
         "is_withholding": seen.withholds_keys,
         "held": list(seen.held),
         "groups": [_group(each) for each in seen.groups],
+        "groups_without_boards": [each for each in sg_ids if seen.group(each) is None],
         "devices": [_board(each) for each in seen.boards],
         "counters": dict(seen.counters),
         "alarms": [asdict(each) for each in seen.alarms],

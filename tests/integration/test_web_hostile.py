@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from gateway_agent.core import events
+from gateway_agent.net.interfaces import Interface
 from gateway_agent.observe.sight import Sight
 from gateway_agent.web import application, tuning
 from gateway_agent.web.page import WebPage
@@ -365,3 +366,12 @@ async def test_a_browser_that_leaves_before_its_stream_begins_is_no_fault(page: 
     await asyncio.wait_for(left.wait(), LONG)
     await page.listener.close()
     assert "fault" not in caplog.text
+
+
+async def test_the_log_names_addresses_that_a_browser_reaches(tmp_path: Path, caplog, monkeypatch) -> None:
+    caplog.set_level(logging.INFO)
+    found = [Interface("lo", "127.0.0.1", "127.255.255.255"), Interface("wlan0", "192.0.2.7", "192.0.2.255")]
+    monkeypatch.setattr("gateway_agent.web.addresses.ipv4_interfaces", lambda: found)
+    async with opened(tmp_path, listen=["0.0.0.0"]) as made:
+        port = made.url.rsplit(":", 1)[1]
+    assert f"the page is at http://192.0.2.7:{port}" in caplog.text and "0.0.0.0" not in caplog.text

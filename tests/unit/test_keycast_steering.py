@@ -262,3 +262,10 @@ async def test_the_status_names_each_member_of_an_end_to_end_group_also_one_that
     carried = {each["pne_id"]: (each["version_text"], each["state"]) for each in groups["alarm"]["carried"]}
     assert carried == {"lamp.hall": ("1.1", "pending"), "lamp.porch": ("-", "none")}
     assert all((group["trust"], group["carried"]) == ("gateway", []) for sg, group in groups.items() if sg != "alarm")
+
+
+async def test_a_status_names_the_groups_that_no_board_is_in(home: Home) -> None:
+    home.server.create_group("home/empty", open_to=["home"])
+    status = await home.ask("status")
+    assert "home/empty" in status["groups_without_boards"]
+    assert not {each["sg_id"] for each in status["groups"]} & set(status["groups_without_boards"])

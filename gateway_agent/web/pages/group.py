@@ -81,9 +81,9 @@ async def _question(
         ]
     else:
         title, yes = f"Delete {sg_id}?", "Delete the group"
+        boards = f" and on its {words.count(len(group.members), 'board')}" if group.members else ""
         sentences = [
-            f"Its keys are erased here and on its {words.count(len(group.members), 'board')}; what was sent under them "
-            "cannot be read any more.",
+            f"Its keys are erased here{boards}; what was sent under them cannot be read any more.",
             "This cannot be taken back.",
         ]
     how: dict[str, Any] = {"title": title, "sentences": sentences, "yes": yes, "do": do, "pne_id": pne_id}
