@@ -30,12 +30,12 @@ def run(updates, store, collection, before_trial):
     `before_trial` is called before the save that begins the trial. An image that is not what its manifest says is
     refused from then on. If the frames are not enough, the update is collected further. Raises OSError.
     """
-    blocks = _solved(collection)
-    if blocks is None:
+    solved = _solved(collection)
+    if solved is None:
         collection.full(False)
         return False
     record, firmware = updates.state(), collection.kind == FIRMWARE
-    if _written(collection, blocks):
+    if _written(collection, solved):
         before_trial()
         record.begin(collection.slot, collection.number, updates.flash.label() if firmware else "")
     else:
@@ -58,13 +58,18 @@ def give_up(updates, store):
 
 
 def _solved(collection):
-    # Return, for each block that is not held, the frames whose XOR it is; None if they are not enough
-    solved = {}
+    # Return, for each block that is not held, the frames whose XOR it is; None if they are not enough. Blocks that have
+    # their place in a partition are written at once, as those of a firmware are too many for the heap
+    solved, place = {}, collection.place
     for segment in range(collection.code.segments):
         found = collection.code.solve(segment, collection.held)
         if found is None:
             return None
-        solved.update(found)
+        for block, frames in found:
+            if place.in_place:
+                place.put(block, xor(collection.frame, frames))
+            else:
+                solved[block] = frames
     return solved
 
 
@@ -75,9 +80,14 @@ def _written(collection, solved):
     if not place.in_place:
         place.free()
     for block in range(collection.code.blocks):
-        octets = xor(collection.frame, solved.pop(block)) if block in solved else collection.frame(block)
+        if place.in_place:
+            octets = place.read(block)
+        elif block in solved:
+            octets = xor(collection.frame, solved.pop(block))
+        else:
+            octets = collection.frame(block)
         octets = memoryview(octets)[: min(left, n.BLOCK)]
-        if not place.in_place or not collection.held(block):
+        if not place.in_place:
             place.put(block, octets)
         digest.update(octets)
         sealed.update(octets)

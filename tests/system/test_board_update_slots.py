@@ -1,6 +1,7 @@
 """Virtual boards whose agent or firmware is on trial: the real agent in a slot, and a boot loader that goes back."""
 
 import hashlib
+import random
 
 import pytest
 
@@ -13,8 +14,10 @@ from keycast.virtual_board.board import RESET_CODE, VirtualBoard
 from suit import numbers as n
 from suit.coded import CodedImage
 
-HALF = 0x30000
+HALF = 0x30000  # octets of a place
 SECTOR = 4096
+HEAP_KIB = 80  # what the agent needs, too
+LOST = 0.25  # of all frames
 
 
 class Octets:
@@ -70,8 +73,10 @@ def collect(board, kind, image):
     updates = FlashUpdates(KeyStore(board.nvs), Flash(board))
     collection = updates.begin(kind, 5, len(image), hashlib.sha256(image).digest(), b"envelope")
     coded = CodedImage(image)
-    for index in range(1, min(coded.code.blocks + 10, coded.code.frames)):
-        collection.put(index, coded.frame(index))
+    chance = random.Random(5)
+    for index in range(coded.code.frames):
+        if chance.random() > LOST:
+            collection.put(index, coded.frame(index))
     collection.full()
 
 
@@ -81,7 +86,7 @@ def record(board):
 
 async def start(board):
     """Switch the board on, or let it go on after a reset of its own."""
-    await board.start(up=False, more={"BOARD_RESET_CAUSE": "2"})
+    await board.start(up=False, heap_kib=HEAP_KIB, more={"BOARD_RESET_CAUSE": "2"})
 
 
 async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_starts(board):
@@ -106,7 +111,7 @@ async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_s
 
 
 async def test_a_firmware_on_trial_is_booted_three_times_and_the_one_before_runs_again(board):
-    collect(board, FIRMWARE, b"\xe9" + bytes(range(256)) * 40)
+    collect(board, FIRMWARE, b"\xe9" + random.Random(6).randbytes(190_000))
     codes = []
     for _ in range(4):  # install, then the new one, the old one chooses it again, the new one
         since = len(board.events)
