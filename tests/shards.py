@@ -36,6 +36,7 @@ LONG_S = {
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,
+    "tests/system/test_system_updates.py": 140,
     "tests/system/test_system_desk.py": 75,
     "tests/system/test_setup_terminal.py": 25,
     "tests/system/test_passphrases_at_a_terminal.py": 12,

@@ -9,6 +9,7 @@ import ffi
 import uctypes
 
 _PAGE = 4096
+_ERASED = b"\xff" * 64  # a page of them would not be found in a heap that is in use
 _NEW, _PENDING, _VALID, _ABORTED = 0, 1, 2, 4
 _BLANK = 0xFFFFFFFF
 _VALIDATE_FAILED = -0x1503
@@ -75,7 +76,8 @@ class FlashPartition:
         if operation == 5:
             return _PAGE
         if operation == 6:
-            self.writeblocks(argument, b"\xff" * _PAGE)
+            for at in range(argument * _PAGE, (argument + 1) * _PAGE, len(_ERASED)):
+                self._octets[at : at + len(_ERASED)] = _ERASED
             return 0
 
     def get_next_update(self):
