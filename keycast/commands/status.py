@@ -141,8 +141,8 @@ def _show(state: dict[str, Any]) -> None:
         delivery = delivery or ", ".join(f"{count} {state}" for state, count in _carried_states(group).items())
         rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, ", ".join(remarks)))
     show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
-    if state["groups_without_boards"]:
-        console.print(f"no board is in: {', '.join(state['groups_without_boards'])}")
+    if state["empty_sg_ids"]:
+        console.print(f"no board is in: {', '.join(state['empty_sg_ids'])}")
     _show_carried(state["groups"])
     for alarm in state["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" {begun(alarm['since'])}{alarm['text']}"))

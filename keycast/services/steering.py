@@ -195,7 +195,7 @@ def _status(seen: Snapshot, sg_ids: Iterable[str]) -> dict[str, Any]:
         "is_withholding": seen.withholds_keys,
         "held": list(seen.held),
         "groups": [_group(each) for each in seen.groups],
-        "groups_without_boards": [each for each in sg_ids if seen.group(each) is None],
+        "empty_sg_ids": [each for each in sg_ids if seen.group(each) is None],
         "devices": [_board(each) for each in seen.boards],
         "counters": dict(seen.counters),
         "alarms": [asdict(each) for each in seen.alarms],

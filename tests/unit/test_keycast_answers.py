@@ -158,7 +158,7 @@ QUIET: dict[str, Any] = {
     "gateway_id": "gw", "pn_id": "home", "uplink": "embedded", "addresses": [], "networks": [],
     "server_age_s": None, "server_problem": "", "is_withholding": False, "brokers": [],
     "backed_up_at": 0,
-    "stopped": None, "held": [], "groups": [], "devices": [], "counters": {}, "alarms": [],
+    "stopped": None, "held": [], "groups": [], "empty_sg_ids": [], "devices": [], "counters": {}, "alarms": [],
 }  # fmt: skip
 GROUP = {"sg_id": "home/lights", "version_text": "0.8", "member_count": 3, "states": [], "exposed": False}
 GROUP |= {"trust": "gateway", "carried": []}

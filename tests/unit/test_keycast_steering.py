@@ -267,5 +267,5 @@ async def test_the_status_names_each_member_of_an_end_to_end_group_also_one_that
 async def test_a_status_names_the_groups_that_no_board_is_in(home: Home) -> None:
     home.server.create_group("home/empty", open_to=["home"])
     status = await home.ask("status")
-    assert "home/empty" in status["groups_without_boards"]
-    assert not {each["sg_id"] for each in status["groups"]} & set(status["groups_without_boards"])
+    assert "home/empty" in status["empty_sg_ids"]
+    assert not {each["sg_id"] for each in status["groups"]} & set(status["empty_sg_ids"])
