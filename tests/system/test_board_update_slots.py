@@ -2,14 +2,16 @@
 
 import hashlib
 import random
+import shutil
 
 import pytest
 
+from cpns import cborlite
 from device_agent.key_store import KeyStore
 from device_agent.update import slot_record
 from device_agent.update.places import PartitionPlace
 from device_agent.update.slots import AGENT, FIRMWARE, SEAL, FlashUpdates
-from keycast.micropython_vm import compile
+from keycast.micropython_vm import compile, romfs
 from keycast.virtual_board.board import RESET_CODE, VirtualBoard
 from suit import numbers as n
 from suit.coded import CodedImage
@@ -84,6 +86,14 @@ def record(board):
     return slot_record.load(KeyStore(board.nvs.snapshot()))
 
 
+async def up(board):
+    """Switch the board on until its agent runs, and off again."""
+    since = len(board.events)
+    await start(board)
+    await board.event("up", since=since)
+    await board.kill()
+
+
 async def start(board):
     """Switch the board on, or let it go on after a reset of its own."""
     await board.start(up=False, heap_kib=HEAP_KIB, more={"BOARD_RESET_CAUSE": "2"})
@@ -97,17 +107,48 @@ async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_s
     assert (board.folder / "partitions" / "romfs.bin").read_bytes().startswith(image)
     assert record(board).trial == 1 and record(board).starts == 3
     for left in (2, 1, 0):
-        since = len(board.events)
-        await start(board)
-        await board.event("up", since=since)
+        await up(board)
         assert record(board).starts == left
-        await board.kill()
-    since = len(board.events)
-    await start(board)
-    await board.event("up", since=since)
-    await board.kill()
+    await up(board)
     back = record(board)
     assert (back.good, back.trial, back.wanted, back.reason) == (0, 0, 5, n.NOT_CONFIRMED)
+
+
+async def test_an_agent_that_does_not_run_is_started_three_times_and_the_one_before_runs_again(board, tmp_path):
+    """Without a minute of waiting, and without a tool; then the one before has its own three starts."""
+    tree = tmp_path / "tree"
+    shutil.copytree(compile.BOARD_TREE, tree)
+    (tmp_path / "board.py").write_text("raise ValueError\n")
+    compile.compile_file("board.py", tmp_path / "board.py", tree / "board.mpy", 2)
+    collect(board, AGENT, romfs.image(tree))
+    for _ in range(4):  # the first one installs it
+        await start(board)
+        assert await board.ended() == RESET_CODE
+    assert record(board).trial == 1 and record(board).starts == 0
+    await up(board)
+    assert (record(board).trial, record(board).reason) == (0, n.NOT_CONFIRMED)
+    assert cborlite.decode(KeyStore(board.nvs.snapshot()).load("last"))[1] == 1
+
+
+async def test_a_trial_in_safe_mode_ends_at_once(board):
+    collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    KeyStore(board.nvs).save("last", cborlite.encode([1, 3, "an error"]))
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    assert (record(board).trial, record(board).reason) == (0, n.NOT_CONFIRMED)
+    await up(board)
+
+
+async def test_an_image_that_was_changed_in_the_flash_does_not_run(board):
+    collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    flash = Octets(board.folder / "partitions" / "romfs.bin")
+    flash.writeblocks(10, b"\0" * 8, 0)
+    await up(board)
+    assert (record(board).trial, record(board).reason) == (0, n.NOT_WHOLE)
 
 
 async def test_a_firmware_on_trial_is_booted_three_times_and_the_one_before_runs_again(board):

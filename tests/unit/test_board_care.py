@@ -83,11 +83,19 @@ class Flash(dict):
 
 
 def care(
-    chip: Chip, patch: pytest.MonkeyPatch, node, station=None, until=3 * MINUTE, each=lambda now: None, flash=None
+    chip: Chip,
+    patch: pytest.MonkeyPatch,
+    node,
+    station=None,
+    until=3 * MINUTE,
+    each=lambda now: None,
+    flash=None,
+    trial=False,
 ):
     """Run the care for `node` from now on; returns it."""
     station = station or SimpleNamespace(connected=lambda: True, named=True, trouble="")
     watch = board_module("watch").Watch(Flash() if flash is None else flash, station, None, lambda *event: None)
+    watch.trial = trial
 
     async def sleep_ms(ms):
         chip.now += ms
@@ -119,6 +127,23 @@ def test_the_watchdog_starts_with_the_first_session_and_once_only(chip, monkeypa
 
     care(chip, monkeypatch, node, each=each)
     assert chip.dogs == [7000]
+
+
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_a_trial_has_a_watchdog_from_the_start_and_fifteen_minutes_to_be_confirmed(chip, monkeypatch, confirmed):
+    record = SimpleNamespace(trial=0 if confirmed else 2)
+    updates = SimpleNamespace(UpdatesOnDemand=lambda storage: SimpleNamespace(state=lambda: record))
+    monkeypatch.setitem(sys.modules, "updates", updates)
+    resets = []
+
+    def reset():
+        resets.append(chip.now)
+        raise Stopped
+
+    chip.machine.reset = reset
+    care(chip, monkeypatch, a_node(), until=20 * MINUTE, trial=True)
+    assert chip.dogs == [0] and resets == ([] if confirmed else [15 * MINUTE])
 
 
 def told(capsys) -> list[str]:
