@@ -3,13 +3,11 @@
 It is written first and removed first: without it the other files do not count.
 """
 
-import os
-
 from cpns import cborlite
 from cpns.errors import CpnsError
 from device_agent.update.places import remove
 
-HEAD, NEXT, PAGES, FRAMES, PLACED = "update.suit", "update.new", "update.pages", "update.log", "update.set"
+HEAD, PAGES, FRAMES, PLACED = "update.suit", "update.pages", "update.log", "update.set"
 FORMAT = 1
 SPARE = 16  # coded frames of a segment that are kept beyond as many as it has blocks: some say what others said
 
@@ -28,13 +26,12 @@ def load(folder):
 
 
 def save(folder, head):
-    """Write the head by one change of a name: whole or not at all."""
-    with open(folder + NEXT, "wb") as file:
+    """Write the head. A log-structured file system keeps the one before until the file is closed."""
+    with open(folder + HEAD, "wb") as file:
         file.write(cborlite.encode([FORMAT] + head))
-    os.rename(folder + NEXT, folder + HEAD)
 
 
 def forget(folder):
     """Remove the files of an update."""
-    for name in (HEAD, NEXT, PAGES, FRAMES, PLACED):
+    for name in (HEAD, PAGES, FRAMES, PLACED):
         remove(folder + name)
