@@ -48,13 +48,13 @@ def run(updates, store, collection, before_trial):
 
 
 def give_up(updates, store):
-    """Refuse the update that is to be installed from now on, as the flash or the heap fails."""
+    """Forget the update that is to be installed, and refuse it from now on: the flash or the heap fails."""
     head = stored.load(updates.flash.folder)
+    stored.forget(updates.flash.folder)
     if head is not None:
         record = updates.state()
         record.refuse(head[0] == FIRMWARE, head[1], n.FLASH_FAILED)
         slot_record.save(store, record)
-        stored.forget(updates.flash.folder)
 
 
 def _solved(collection):

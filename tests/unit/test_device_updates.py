@@ -104,6 +104,13 @@ def test_an_image_with_another_digest_is_refused_from_then_on(board):
     assert record.refusal(False, 5) == n.TRIED_BEFORE and board.updates.resume() is None
 
 
+def test_an_update_with_which_the_flash_fails_is_forgotten_and_refused(board):
+    board.begin(5).full()
+    install.give_up(board.updates, board.store)
+    assert board.updates.resume() is None and board.updates.state().refusal(False, 5) == n.TRIED_BEFORE
+    assert board.updates.state().reason == n.FLASH_FAILED
+
+
 def test_frames_that_are_of_no_use_any_more_are_not_stored(board):
     collection = board.begin()
     for index in range(CODED.code.frames):
