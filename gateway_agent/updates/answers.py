@@ -83,6 +83,7 @@ class BoardAnswers:
     def forget_update(self, update_id: bytes) -> None:
         """Forget who has asked for an update that is not offered any more."""
         self._limits.forget_update(update_id)
+        self._turns.forget_update(update_id)
 
     def _report(self, pne_id: str, report: UpdateReport) -> bytes:
         if not self._limits.report(pne_id, self._clock.monotonic()):

@@ -79,3 +79,10 @@ class PullTurns:
             if len(self._begins_at) > BOARDS_MAX:
                 self._begins_at.popitem(last=False)
         return min(TURN_MAX_S, max(0, round(at - now)))
+
+    def forget_update(self, update_id: bytes) -> None:
+        """End the turns of an update that is not offered any more; turns of others stay."""
+        for each in [each for each in self._begins_at if each[1] == update_id]:
+            del self._begins_at[each]
+        if not self._begins_at:
+            self._next_at = dict.fromkeys(self._next_at, 0.0)

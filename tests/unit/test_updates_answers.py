@@ -384,6 +384,14 @@ def test_boards_that_pull_take_turns() -> None:
     assert turns.wait_s("last", b"id", 10**9, 1000.0) and turns.wait_s("never", b"id", 1, 1000.0) == limits.TURN_MAX_S
 
 
+def test_turns_of_what_is_withdrawn_hold_up_nobody() -> None:
+    turns = limits.PullTurns()
+    for at in range(100):
+        turns.wait_s(f"board{at}", b"old", 110, 1000.0)
+    turns.forget_update(b"old")
+    assert [turns.wait_s(f"board{at}", b"new", 110, 1000.0) for at in range(2)] == [0, 1]
+
+
 async def test_what_boards_have_said_outlives_the_process(world: World) -> None:
     await world.offer()
     lamp = world.board("lamp")
