@@ -19,6 +19,7 @@ from private_store import sealed
 from private_store.errors import StoreUnusable
 from suit import class_id, envelope
 from suit.build import build
+from suit.coded import CodedImage
 from suit.show import named
 from tests.typed_command import keycast
 from tests.unit import firmware_images
@@ -263,6 +264,17 @@ def test_a_file_whose_name_would_move_the_cursor_is_not_shown(
     path = tmp_path / "a.suit"
     path.write_bytes(build("agent", "agent esp32 mpy6", 1, romfs.image(agent), key.sign))
     with pytest.raises(MalformedMessage, match="a name that cannot be shown"):
+        file.read(path)
+
+
+def test_an_update_whose_hashes_are_those_of_other_frames_is_refused(
+    tmp_path: Path, agent: Path, key: offline_key.OfflineKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Boards would collect none of its frames."""
+    monkeypatch.setattr("suit.build.CodedImage", lambda image: CodedImage(image[::-1]))
+    path = tmp_path / "a.suit"
+    path.write_bytes(build("agent", "agent esp32 mpy6", 1, romfs.image(agent), key.sign))
+    with pytest.raises(MalformedMessage, match="the hashes of the frames are not those of the image"):
         file.read(path)
 
 
