@@ -1,9 +1,10 @@
 """Which slot a board runs, and which update is on trial: the record `slot`, and the rules by which it changes.
 
 CBOR `[1, good, trial, starts left, number of the agent, number of the firmware, label, number tried last, whether that
-was of the firmware, reason]`. The agent is in slot 1 or 2, or in the files that were flashed by cable (slot 0). A
-firmware on trial is in the application partition `label`. Each change is one save. The files of slot 0 read this record
-also when they are years older than what runs, so its form stays.
+was of the firmware, reason, number of the agent that failed, number of the firmware that failed]`. The agent is in slot
+1 or 2, or in the files that were flashed by cable (slot 0). A firmware on trial is in the application partition
+`label`. Each change is one save. The files of slot 0 read this record also when they are years older than what runs, so
+its form stays.
 """
 
 from cpns import cborlite
@@ -23,31 +24,35 @@ class SlotRecord:
 
     `good` is the slot that runs while nothing is on trial, `trial` a slot, FIRMWARE or 0; `agent_number` and
     `firmware_number` are the highest numbers that were confirmed; `wanted` is the number that was tried last (of the
-    firmware if `of_firmware`), and `reason` (suit.numbers) why that one fell back, or NO_REASON.
+    firmware if `of_firmware`), and `reason` (suit.numbers) why that one fell back, or NO_REASON. `agent_failed` and
+    `firmware_failed` are the highest numbers that fell back: two updates that fail would otherwise take turns for ever.
     """
 
     def __init__(self, octets=None):
         self.good = self.trial = self.starts = self.agent_number = self.firmware_number = self.wanted = 0
         self.label, self.of_firmware, self.reason = "", False, n.NO_REASON
+        self.agent_failed = self.firmware_failed = 0
         try:
             form, *values = cborlite.decode(octets) if octets else (0,)
             if form == FORMAT:
                 self.good, self.trial, self.starts, self.agent_number, self.firmware_number = values[:5]
-                self.label, self.wanted, self.of_firmware, self.reason = values[5:]
+                self.label, self.wanted, self.of_firmware, self.reason, *failed = values[5:]
+                self.agent_failed, self.firmware_failed = failed
         except (CpnsError, TypeError, ValueError):
             pass
 
     def pack(self):
         """Return the octets of the record."""
         numbers = [self.good, self.trial, self.starts, self.agent_number, self.firmware_number]
-        return cborlite.encode([FORMAT] + numbers + [self.label, self.wanted, self.of_firmware, self.reason])
+        last = [self.label, self.wanted, self.of_firmware, self.reason, self.agent_failed, self.firmware_failed]
+        return cborlite.encode([FORMAT] + numbers + last)
 
     def refusal(self, firmware, number):
         """Return the reason for which update `number`, of the firmware or of the agent, is refused, or NO_REASON."""
         if number <= (self.firmware_number if firmware else self.agent_number):
             return n.OLD_NUMBER
-        tried = self.reason and (self.wanted, self.of_firmware) == (number, firmware)
-        return n.TRIED_BEFORE if tried else n.NO_REASON
+        failed = self.firmware_failed if firmware else self.agent_failed
+        return n.TRIED_BEFORE if number <= failed else n.NO_REASON
 
     def begin(self, trial, number, label=""):
         """Begin the trial of update `number` in slot `trial`, or FIRMWARE with the `label` of its partition."""
@@ -102,11 +107,16 @@ class SlotRecord:
     def by_cable(self):
         """Note that files were flashed by cable: they run. The floors stay."""
         self.good, self.wanted = BASE, 0
+        self.agent_failed = self.firmware_failed = 0
         self._end(n.NO_REASON)
 
     def _end(self, reason):
         self.trial = self.starts = 0
         self.label, self.reason = "", reason
+        if reason and self.of_firmware:
+            self.firmware_failed = max(self.firmware_failed, self.wanted)
+        elif reason:
+            self.agent_failed = max(self.agent_failed, self.wanted)
 
 
 def load(store):

@@ -28,7 +28,7 @@ REASONS = {
     n.NO_KEY: "it has no update key",
     n.OTHER_CLASS: "it is for other boards or another firmware",
     n.OLD_NUMBER: "it has this number or a higher one already",
-    n.TRIED_BEFORE: "it went back from this number before: sign a new one",
+    n.TRIED_BEFORE: "it went back from this number, or from a higher one: sign a new one",
     n.NOT_UNDERSTOOD: "its agent does not read such a manifest",
     n.NO_ROOM: "its flash has no room left for it",
     n.FLASH_FAILED: "its flash cannot be written",

@@ -1,5 +1,7 @@
 """The record of the slots of a board: what runs at each start, and which numbers are refused."""
 
+from vmtest import req
+
 from device_agent.update.slot_record import BASE, FIRMWARE, SlotRecord
 from suit import numbers as n
 
@@ -89,3 +91,20 @@ def test_files_flashed_by_cable_run_and_the_floors_stay():
     record.by_cable()
     record = stored(record)
     assert record.slot() == BASE and record.refusal(False, 4) == n.OLD_NUMBER and not record.refusal(False, 5)
+
+
+@req("SEC-30")
+def test_updates_that_failed_do_not_take_turns():
+    record = SlotRecord()
+    for trial, number in ((1, 6), (FIRMWARE, 3)):
+        record.begin(trial, number, "ota_1")
+        record.fall_back(n.NOT_CONFIRMED)
+    record.refuse(True, 4, n.NOT_WHOLE)
+    record = stored(record)
+    for number in (5, 6):
+        assert record.refusal(False, number) == n.TRIED_BEFORE
+    for number in (3, 4):
+        assert record.refusal(True, number) == n.TRIED_BEFORE
+    assert not record.refusal(False, 7) and not record.refusal(True, 5)
+    record.by_cable()
+    assert not stored(record).refusal(False, 5) and not record.refusal(True, 3)

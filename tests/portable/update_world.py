@@ -25,6 +25,7 @@ def record(agent_number=4, trial=0, wanted=0, reason=n.NO_REASON):
     """A SlotRecord of a board that runs this number."""
     made = SlotRecord()
     made.agent_number, made.trial, made.wanted, made.reason = agent_number, trial, wanted, reason
+    made.agent_failed = wanted if reason else 0
     return made
 
 
