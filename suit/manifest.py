@@ -33,6 +33,8 @@ def read(octets):
     if _natural(manifest[l.VERSION], "version") != 1:
         raise MalformedMessage("the manifest has a version other than 1")
     number = _natural(manifest[l.NUMBER], "sequence number")
+    if number > n.NUMBER_MAX:
+        raise MalformedMessage("the manifest has a sequence number above %d" % n.NUMBER_MAX)
     common = _map(manifest[l.COMMON], "the common part of the manifest", (l.COMPONENTS, l.SHARED))
     paths = common[l.COMPONENTS]
     if not isinstance(paths, list) or not 0 < len(paths) <= COMPONENTS_MAX:

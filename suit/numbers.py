@@ -37,6 +37,7 @@ FLASH_FAILED = 17
 
 BLOCK = 1024  # octets of a coded frame
 ENVELOPE_MAX = 1024  # octets of an envelope without its image
+NUMBER_MAX = 0xFFFFFFFF  # of a sequence number; a board that tried 1 << 63 could not even report it
 IMAGE_MAX = 0x180000  # octets: a slot of the firmware's OTA variant
 HASH = 16  # octets of SHA-256 that stand for a frame or a page
 PAGE_FRAMES = 64  # hashes in a page

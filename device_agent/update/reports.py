@@ -50,6 +50,8 @@ def _offered(service, update_id, by_air):
     if collecting and collecting.update_id != update_id:
         collecting.drop("withdrawn")
         collecting = None
+    if update_id != service.offer:
+        service.hint_gap = tuning.UPDATE_HINT_EVERY
     service.offer = update_id
     service.by_air = by_air > 0
     service.step_at = NEVER

@@ -36,6 +36,7 @@ class UpdateService:
         self.collecting = None  # the Collecting of the update that is collected
         self.report_at = self.step_at = NEVER
         self.retry = tuning.UPDATE_RETRY_MIN
+        self.hint_gap = tuning.UPDATE_HINT_EVERY  # between reports because of frames that anybody can send
         self._heard_at = self._looked_at = -tuning.UPDATE_HINT_EVERY
         requests.resources[n.PATH] = self._asked
         receiver.kinds[cpns.FRAME_UPDATE] = self._hear
@@ -137,8 +138,9 @@ class UpdateService:
                 self.miss()
         elif update_id == self.known:
             return "refused update"
-        elif now - self._heard_at >= tuning.UPDATE_HINT_EVERY:
+        elif now - self._heard_at >= self.hint_gap:
             self._heard_at = now
+            self.hint_gap = min(2 * self.hint_gap, tuning.UPDATE_RETRY_MAX)
             self.hint()
         limited = self.limiter and now < self.limiter.until
         if kind == n.ENVELOPE and now - self._looked_at >= tuning.UPDATE_LOOK_EVERY and not limited:

@@ -51,6 +51,13 @@ def test_an_image_that_is_another_file():
 
 
 @req("SEC-30")
+def test_a_number_above_the_highest():
+    assert manifest.read(w.manifest(number=n.NUMBER_MAX))[0] == n.NUMBER_MAX
+    for number in (n.NUMBER_MAX + 1, 1 << 63, (1 << 64) - 1):
+        assert reason(w.manifest(number=number), manifest.read).startswith("the manifest has a sequence number above")
+
+
+@req("SEC-30")
 def test_one_signature_by_es256_over_the_digest_of_this_manifest():
     assert reason(w.enveloped(blocks=[])) == "the manifest is not signed"
     assert reason(w.enveloped(blocks=[w.sign1(), w.sign1()])) == "the manifest has more than one signature"

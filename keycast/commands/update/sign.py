@@ -9,11 +9,10 @@ import typer
 from keycast.terminal import extras, passphrases
 from keycast.terminal.options import answer, folder, refuse, sentences
 from keycast.terminal.passphrases import PassphraseFile
+from suit import numbers as n
 
 if TYPE_CHECKING:
     from keycast.updates.images import UpdateImage
-
-_NUMBER_MAX = 2**32 - 1
 
 
 def command(
@@ -38,7 +37,7 @@ def command(
         int | None,
         typer.Option(
             min=1,
-            max=_NUMBER_MAX,
+            max=n.NUMBER_MAX,
             show_default=False,
             help="Sequence number; boards take only a higher one than they had. Default: the seconds since 1970.",
         ),
