@@ -53,7 +53,9 @@ class SimulatedPne:
     async def _take(self, peer: Peer, message: bytes) -> bytes:
         code, fields = messages.decode(message)
         self.got.append(code)
-        answer = {messages.RESULT: numbers.RESULT_SUCCESS, messages.SG_ID: fields[messages.SG_ID]}
+        answer = {messages.RESULT: numbers.RESULT_SUCCESS}
+        if messages.SG_ID in fields:
+            answer[messages.SG_ID] = fields[messages.SG_ID]
         if code == numbers.GROUP_KEY_DELIVERY_REQUEST:
             answer[messages.VERSION] = fields[messages.VERSION]
             self.keys[fields[messages.SG_ID], fields[messages.VERSION]] = fields[messages.GROUP_KEY][0][0]
