@@ -183,6 +183,7 @@ class Agent:
                 await self._broken(error)
                 continue
             self._act(self._endpoint.datagram((link, address), data, self.clock.now()))
+            data = None  # frees a kilobyte
             await asyncio.sleep(0)  # a link under a flood never waits, and the other loops must go on
 
     async def _broadcast_plane(self, medium):
@@ -208,7 +209,9 @@ class Agent:
             now = self.clock.now()
             due, make_flow = self._duty(now)
             if due is None or due > now:
-                if self.receiver.prepared or self.pairing or self._in_doubt() or not self.membership.groups:
+                collecting = self.updating and self.updating.collecting  # needs the room of the table
+                done = self.receiver.prepared or collecting
+                if done or self.pairing or self._in_doubt() or not self.membership.groups:
                     await self._pause(self._duties, due)
                     continue
                 make_flow = self.receiver.prepare

@@ -11,7 +11,8 @@ from device_agent.update.slots import AGENT, FlashUpdates
 from suit import class_id
 
 _DATA = 1  # esp32.Partition.TYPE_DATA
-_MODULES = "slots slot_record places head collection piece_log install"  # of device_agent.update
+_MODULES = "slots slot_record install"  # of device_agent.update
+_COLLECTION = "collection piece_log places head"  # those that an open Collection needs
 
 
 def updates(store):
@@ -36,11 +37,14 @@ def install(storage, store):
         return False
 
 
-def unload():
-    """Let the modules of updates leave the heap, and this one."""
+def unload(collecting=False):
+    """Let the modules of updates leave the heap, and this one; while `collecting`, not those of the Collection."""
     for name in (__name__, "slot_images"):
         sys.modules.pop(name, None)
-    names = ["device_agent.update." + name for name in _MODULES.split()] + ["suit.class_id", "suit.erasure"]
+    names = (_MODULES if collecting else _MODULES + " " + _COLLECTION).split()
+    names = ["device_agent.update." + name for name in names] + ["suit.class_id"]
+    if not collecting:
+        names.append("suit.erasure")
     for name in names:
         if sys.modules.pop(name, None):
             package, _, module = name.rpartition(".")
@@ -100,9 +104,6 @@ class _Flash:
         import board
 
         board.restart()
-
-    def closed(self):
-        unload()
 
 
 def _other():

@@ -1,4 +1,6 @@
-"""The port `Updates` of a board. Its modules are loaded for each call, and leave the heap if no Collection is open."""
+"""The port `Updates` of a board. Its modules are loaded for each call, and leave the heap after it but for those of an
+open Collection, which `device_agent.update.service` unloads when that has ended.
+"""
 
 import sys
 
@@ -20,5 +22,4 @@ class UpdatesOnDemand:
         try:
             return getattr(update_slots.updates(self._store), name)(*arguments)
         finally:
-            if "device_agent.update.collection" not in sys.modules:
-                update_slots.unload()
+            update_slots.unload("device_agent.update.collection" in sys.modules)

@@ -40,8 +40,5 @@ class _Files:
     def stage(self, size: int) -> None:
         return None
 
-    def closed(self) -> None:
-        pass
-
     def place(self, slot: int) -> FilePlace:
         return FilePlace(f"{self.folder}agent.{slot}")

@@ -70,6 +70,7 @@ class Collecting:
         what, index = self._next()
         if what is None:
             return
+        service.receiver.spare()
         try:
             octets = yield from piece(service, self.update_id, what, index)
         except (NotAllowed, Unknown):

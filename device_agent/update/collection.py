@@ -14,13 +14,12 @@ from suit.erasure import Code
 class FlashCollection:
     """An update that is being collected in `folder`, a path that ends with a slash (ports.Collection).
 
-    `head` is (kind, number, size, digest, slot, whether it is to be installed, envelope); `place` is where the image
-    comes to lie. `stage` is None or the places.PartitionPlace of the first `limit` coded frames; the file of the others
-    may have `room` frames. `closed` is called at the end.
+    `head` is that in its file (`head.py`); `place` is where the image comes to lie. `stage` is None or the
+    places.PartitionPlace of the first `limit` coded frames; the file of the others may have `room` frames.
     """
 
-    def __init__(self, folder, head, place, stage, limit, room, closed):
-        self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope = head
+    def __init__(self, folder, head, place, stage, limit, room):
+        self.kind, self.number, self.size, self.digest, self.slot, self.due, _ = head
         self.place = place
         self.code = Code(self.size)
         self._folder = folder
@@ -29,7 +28,6 @@ class FlashCollection:
         self._placed = PieceLog(folder + stored.PLACED, 0) if stage else None
         self._stage, self._limit = stage, limit
         self._room = room
-        self._closed = closed
         self._held = bytearray((self.code.frames + 7) // 8)
         self._wanted = [stored.SPARE] * self.code.segments  # frames that are of use yet
         for block in range(self.code.blocks):
@@ -40,6 +38,12 @@ class FlashCollection:
             for index in self._placed.indexes():
                 self._mark(index)
                 stage.has(index)
+
+    @property
+    def envelope(self):
+        """The octets of the envelope, which do not stay in the heap."""
+        head = stored.load(self._folder)
+        return head[-1] if head else b""
 
     def pages(self):
         """Return how many pages of hashes there are."""
@@ -91,20 +95,15 @@ class FlashCollection:
         """Have the next start install the update, and close the files; with False it is collected further."""
         self.flush()
         self.due = due
-        self.save_head()
-        self.close()
-
-    def save_head(self):
-        """Write what is known of the update beside its pieces."""
-        head = [self.kind, self.number, self.size, self.digest, self.slot, self.due, self.envelope]
+        head = [self.kind, self.number, self.size, self.digest, self.slot, due, self.envelope]
         stored.save(self._folder, head)
+        self.close()
 
     def close(self):
         """Close the files."""
         for log in (self._pages, self._frames, self._placed):
             if log:
                 log.close()
-        self._closed()
 
     def drop(self):
         """Forget the update, and free its files."""

@@ -4,8 +4,7 @@ The composition passes a `flash` (`micropython/update_slots.py`, `device_agent/h
 that ends with a slash; `classes()`: class ID -> kind; `running()`: the slot of the agent that runs; `room(kind)`: the
 octets that an image may have, or None where it is a file in that folder; `place(slot)`: see `places.py`; `stage(size)`:
 None or a PartitionPlace of at least `size` octets for what is collected for such a file; `label()`: the name of the
-application partition that does not run; `boot(label)`, `mark_valid()`, `reset()`; `closed()` is called when a
-Collection is closed.
+application partition that does not run; `boot(label)`, `mark_valid()` and `reset()`.
 """
 
 import os
@@ -63,9 +62,9 @@ class FlashUpdates:
         stored.forget(self.flash.folder)
         slot = self._target(kind)
         self.flash.place(slot).free()
-        collection = self._collection((kind, number, size, digest, slot, False, envelope))
-        collection.save_head()
-        return collection
+        head = [kind, number, size, digest, slot, False, envelope]
+        stored.save(self.flash.folder, head)
+        return self._collection(head)
 
     def resume(self):
         """Return the Collection of the update that was being collected, or None. One that was tried is forgotten."""
@@ -104,7 +103,7 @@ class FlashUpdates:
         if self.flash.room(kind) is None:
             room -= size + SEAL
         room //= n.BLOCK + 2
-        return FlashCollection(self.flash.folder, head, place, stage, limit, room, self.flash.closed)
+        return FlashCollection(self.flash.folder, head, place, stage, limit, room)
 
     def _target(self, kind):
         # The slot that the next image of a kind is for: the agent's that does not run

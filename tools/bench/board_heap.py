@@ -3,19 +3,33 @@
 Garbage is collected when the heap is full, so its fill level says nothing. The measure is a board that gets through,
 while one with a little less heap does not. Each try is a new board with an empty flash: EDHOC with the PN GW, a GKDK of
 1,024 slots, 8 groups joined, a key of each pulled, a key of each by signed broadcast, one message sent in each group
-and one received; then EDHOC again, with all that in the heap, while a stranger sends long forgeries.
+and one received; then EDHOC again, with all that in the heap, while a stranger sends long forgeries; at last an update
+of 100 KiB, whose manifest is pulled and verified, and whose frames are in part broadcast among forged ones and in part
+pulled.
 """
 
 import asyncio
+import random
 import tempfile
+from base64 import b64encode
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from device_agent.key_store import KeyStore
+from device_agent.update import key as update_key
 from gateway_agent.core.delivering.policy import DeliveryPolicy
+from keycast.updates.offline_key import OfflineKey
 from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
 from keycast.virtual_board.loopback import broadcast_port
 from keycast.virtual_board.thief import Sniffer
+from suit import class_id, frames
+from suit import numbers as n
+from suit.build import build
+from suit.coded import CodedImage
+from suit.envelope import parse
 from tools.bench.forger import forging
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
@@ -28,6 +42,10 @@ _FIRST_NUMBER = 8001  # its addresses are apart from those of demos and tests
 _STEP_S = 20.0
 _HANDSHAKE_S = 60.0  # for the first refresh: two requests without answer, a pause, EDHOC
 _SPEAKER_KIB = 256
+_IMAGE = 100 * 1024
+_HEARD = 0.8  # of the frames
+_AIR_S = 0.03  # from one to the next
+_UPDATE_S = 120.0  # to hear of the update and verify it, or to pull what was not heard
 
 
 class _Trials:
@@ -39,6 +57,8 @@ class _Trials:
         self._folder = folder
         self._tell = tell
         self._numbers = count()
+        self._key = OfflineKey(ec.generate_private_key(ec.SECP256R1()))
+        self._number = 0  # of the update that was offered last
         self.in_use: list[int] = []
         self.speaker = self._board()
 
@@ -83,19 +103,41 @@ class _Trials:
         async with forging(self._sniffer, board):
             for sg_id in GROUPS:
                 await board.command("refresh", group=sg_id, timeout_s=_HANDSHAKE_S)
+        await self._update(board)
         status = await board.command("status", timeout_s=_STEP_S)
         self.in_use.append(status["heap"])
         if status["groups"] != new:
             raise BoardError("ValueError", "another version than the newest is held")
+
+    async def _update(self, board: VirtualBoard) -> None:
+        """Let the board collect an update until it waits for its restart."""
+        self._number += 1
+        air = random.Random(self._number)
+        image = air.randbytes(_IMAGE)
+        file = build("agent", class_id.agent(6), self._number, image, self._key.sign)
+        await self._home.app.updates.offer(b64encode(file).decode(), [self._pne_id(board)])
+        await board.event("update", state="collecting", timeout_s=_UPDATE_S)
+        update_id, coded = parse(file).update_id, CodedImage(image)
+        pieces = [(n.PAGE, index, page) for index, page in enumerate(coded.pages())]
+        pieces += [(n.FRAME, index, coded.frame(index)) for index in range(coded.code.blocks)]
+        for what, index, octets in pieces:
+            self._sniffer.send(frames.build(what, update_id, index, air.randbytes(len(octets))))
+            if what == n.PAGE or air.random() < _HEARD:
+                self._sniffer.send(frames.build(what, update_id, index, octets))
+            await asyncio.sleep(_AIR_S)
+        await board.event("update", state="waiting", timeout_s=_UPDATE_S)
 
     def _pne_id(self, board: VirtualBoard) -> str:
         return self._home.pnes[board.number - _FIRST_NUMBER].pne_id
 
     def _board(self) -> VirtualBoard:
         number = next(self._numbers)
-        return VirtualBoard.create(
+        board = VirtualBoard.create(
             self._folder / f"board-{number}", _FIRST_NUMBER + number, self._home.pnes[number].provisioning
         )
+        board.have_slots()
+        KeyStore(board.nvs).save(update_key.RECORD, self._key.public.octets)
+        return board
 
 
 async def smallest(tell: Tell) -> tuple[int, int]:
