@@ -27,6 +27,7 @@ def mount():
 
 
 def _mount():
+    import machine
     import slot_images
 
     octets = slot_images.mapped()
@@ -35,14 +36,18 @@ def _mount():
     except OSError:  # the flash fails; `start.py` tells it
         slot, trial = 0, False
     if trial:
-        import machine
-
         machine.WDT(timeout=TRIAL_MS)
     if not slot and octets is not None:
         generations = slot_images.state(octets)
         slot = 1 + generations.index(max(generations)) if any(generations) else 0
     if slot:
-        slot_images.mount(octets, slot)
+        try:
+            slot_images.mount(octets, slot)
+        except Exception as error:  # whole and signed, but no image
+            if not trial:
+                raise
+            sys.print_exception(error)
+            machine.reset()  # it is started again, or the agent before it
     return trial
 
 

@@ -159,6 +159,16 @@ async def test_an_agent_that_does_not_run_is_started_three_times_and_the_one_bef
     assert cborlite.decode(KeyStore(board.nvs.snapshot()).load("last"))[1] == 1
 
 
+@pytest.mark.parametrize("image", [b"\0", bytes(1024), b"\xd2\xcd\x31\xff\xff\x7f" + b"\x04\x7f/" * 1000])
+async def test_a_signed_image_that_is_none_is_started_three_times_and_not_waited_for(board, image):
+    collect(board, AGENT, image)
+    for _ in range(4):  # the first one installs it
+        await start(board)
+        assert await board.ended() == RESET_CODE
+    await up(board)
+    assert (record(board).trial, record(board).reason) == (0, n.NOT_CONFIRMED)
+
+
 async def test_a_trial_in_safe_mode_ends_at_once(board):
     collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
     await start(board)
