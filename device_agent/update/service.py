@@ -40,12 +40,11 @@ class UpdateService:
         self._heard_at = self._looked_at = -tuning.UPDATE_HINT_EVERY
         requests.resources[n.PATH] = self._asked
         receiver.kinds[cpns.FRAME_UPDATE] = self._hear
-        collection = updates.resume()
-        if collection:
-            from device_agent.update import manifest
-
-            manifest.resume(self, collection)
-            self.unload()
+        try:
+            self._resume(updates.resume())
+        except (MemoryError, OSError):  # no reason not to start: it is begun anew if it is still offered
+            self.collecting = None
+        self.unload()
         self.hint()
 
     @property
@@ -93,6 +92,12 @@ class UpdateService:
             self.refused = update_id, number, reason
         self.tell("update", {"state": state, "number": number, "reason": reason})
         self.hint()
+
+    def _resume(self, collection):
+        if collection:
+            from device_agent.update import manifest
+
+            manifest.resume(self, collection)
 
     def _step(self, now):
         try:

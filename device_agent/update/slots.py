@@ -106,10 +106,15 @@ class FlashUpdates:
         return FlashCollection(self.flash.folder, head, place, stage, limit, room)
 
     def _target(self, kind):
-        # The slot that the next image of a kind is for: the agent's that does not run
+        # The slot that the next image of a kind is for. The agent's good one does not run after a start that could not
+        # read the record
         if kind == FIRMWARE:
             return slot_record.FIRMWARE
-        return 2 if self.flash.running() == 1 else 1
+        taken = self.flash.running(), self.state().good
+        for slot in (1, 2):
+            if slot not in taken:
+                return slot
+        raise OSError(_NO_SPACE, "both slots are in use")
 
     def _free(self, *names):
         # Octets that are free when the files of these names are gone

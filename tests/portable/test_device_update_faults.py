@@ -142,6 +142,21 @@ def test_a_collection_of_an_update_that_is_not_wanted_any_more_is_dropped_at_the
     assert world.updates.dropped == 1 and world.agent.updating.collecting is None
 
 
+@req("SEC-30")
+def test_a_collection_that_cannot_be_read_at_the_start_does_not_keep_the_agent_from_starting():
+    for fault in (OSError(5), MemoryError()):
+        world, _, update = pulling(3)
+
+        def resume(fault=fault):
+            raise fault
+
+        world.updates.resume = resume
+        world.boot()
+        assert world.agent.updating.collecting is None
+        world.run_for(60000)
+        assert world.updates.begun == 2 and update.held_in(world.updates.collection)
+
+
 def test_what_a_manifest_says_of_itself_is_remembered_and_not_told():
     world, offers = member()
     for update in (Update(of_class=b"another class 16"), Update(4)):

@@ -8,7 +8,7 @@ import pytest
 from device_agent.host import updates as host
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
-from device_agent.update import install
+from device_agent.update import install, slot_record
 from suit import numbers as n
 from suit.coded import CodedImage
 
@@ -109,6 +109,21 @@ def test_an_update_with_which_the_flash_fails_is_forgotten_and_refused(board):
     install.give_up(board.updates, board.store)
     assert board.updates.resume() is None and board.updates.state().refusal(False, 5) == n.TRIED_BEFORE
     assert board.updates.state().reason == n.FLASH_FAILED
+
+
+@pytest.mark.req("SEC-30")
+def test_the_good_slot_is_not_overwritten_after_a_start_that_could_not_read_the_record(board):
+    record = slot_record.SlotRecord()
+    record.begin(1, 4)
+    record.confirm()
+    slot_record.save(board.store, record)
+    collection = board.begin(5)
+    assert (board.updates.flash.running(), collection.slot) == (0, 2)
+    collection.close()
+    board.updates.flash.slot = 2
+    for use in (board.updates.resume, lambda: board.begin(6)):
+        with pytest.raises(OSError, match="both slots are in use"):
+            use()
 
 
 def test_frames_that_are_of_no_use_any_more_are_not_stored(board):
