@@ -105,8 +105,8 @@ class HomeAssistant:
 
     async def call(self, domain: str, service: str, **data: Any) -> None:
         """Call a service, as a person does who presses a button: `call("button", "press", entity_id=...)`."""
-        async with self._session() as session:
-            answer = await session.post(f"{self.url}/api/services/{domain}/{service}", json=data)
+        path = f"/api/services/{domain}/{service}"
+        async with self._session() as session, session.post(self.url + path, json=data) as answer:
             answer.raise_for_status()
 
     async def registry(self, name: str) -> list[dict[str, Any]]:
@@ -129,8 +129,7 @@ class HomeAssistant:
         return token
 
     async def _get(self, path: str) -> Any:
-        async with self._session() as session:
-            answer = await session.get(self.url + path)
+        async with self._session() as session, session.get(self.url + path) as answer:
             answer.raise_for_status()
             return await answer.json()
 
