@@ -31,7 +31,7 @@ def install(storage, store):
     try:
         collection = install.due(board)
         return collection is not None and install.run(board, store, collection, lambda: strikes.over(storage))
-    except (MemoryError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the next start would come to the same
         sys.print_exception(error)
         install.give_up(board, store)
         return False
@@ -63,7 +63,10 @@ class _Flash:
         return found
 
     def running(self):
-        return int(sys.path[0][len(AT) :]) if sys.path[0] in (AT + "1", AT + "2") else 0
+        for slot in (1, 2):
+            if AT + str(slot) in sys.path:
+                return slot
+        return 0
 
     def room(self, kind):
         if kind != AGENT:

@@ -10,6 +10,8 @@ from device_agent.update.piece_log import PieceLog
 from suit import numbers as n
 from suit.erasure import Code
 
+_DAMAGED = 5  # EIO: the flash has what was never written
+
 
 class FlashCollection:
     """An update that is being collected in `folder`, a path that ends with a slash (ports.Collection).
@@ -111,5 +113,7 @@ class FlashCollection:
         stored.forget(self._folder)
 
     def _mark(self, index):
+        if index >= self.code.frames:
+            raise OSError(_DAMAGED)
         self._held[index >> 3] |= 1 << (index & 7)
         self._wanted[self.code.segment(index)] -= 1

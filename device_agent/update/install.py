@@ -43,7 +43,11 @@ def run(updates, store, collection, before_trial):
     slot_record.save(store, record)
     collection.drop()
     if firmware and record.trial:
-        updates.flash.boot(record.label)
+        try:
+            updates.flash.boot(record.label)
+        except OSError:  # it finds no firmware for this chip there
+            record.fall_back(n.NOT_WHOLE)
+            slot_record.save(store, record)
     return bool(record.trial)
 
 

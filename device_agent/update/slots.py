@@ -67,24 +67,31 @@ class FlashUpdates:
         return self._collection(head)
 
     def resume(self):
-        """Return the Collection of the update that was being collected, or None. One that was tried is forgotten."""
+        """Return the Collection of the update that was being collected, or None.
+
+        One that was tried is forgotten, and so is one whose pieces are damaged.
+        """
         head = stored.load(self.flash.folder)
         if head is None:
             return None
         record, kind = self.state(), head[0]
-        if record.trial or record.refusal(kind == FIRMWARE, head[1]) or head[4] != self._target(kind):
-            stored.forget(self.flash.folder)
-            return None
-        return self._collection(head)
+        if not record.trial and not record.refusal(kind == FIRMWARE, head[1]) and head[4] == self._target(kind):
+            try:
+                return self._collection(head)
+            except OSError:
+                pass
+        stored.forget(self.flash.folder)
+        return None
 
     def confirm(self):
-        """Make what is on trial the good one. What is good already stays so."""
+        """Make what is on trial the good one, if it runs. What is good already stays so."""
         record = self.state()
-        if record.trial == slot_record.FIRMWARE:
+        if record.trial == slot_record.FIRMWARE and record.label != self.flash.label():
             self.flash.mark_valid()
-        if record.trial:
-            record.confirm()
-            slot_record.save(self._store, record)
+        elif record.trial not in (1, 2) or record.trial != self.flash.running():
+            return
+        record.confirm()
+        slot_record.save(self._store, record)
 
     def restart(self):
         """Reset the board as a step of its work."""

@@ -59,9 +59,11 @@ def test_an_image_is_made_of_frames_and_tried_and_confirmed(board):
     assert board.install() and board.updates.state().trial == 1
     assert board.slot(1).startswith(IMAGE) and len(board.slot(1)) == len(IMAGE) + 64
     assert board.updates.resume() is None and not (board.folder / "files" / "update.log").exists()
+    board.updates.confirm()  # not yet: the files run
+    assert board.updates.state().trial == 1
+    board.updates.flash.slot = 1
     board.updates.confirm()
     assert board.updates.state().agent_number == 1
-    board.updates.flash.slot = 1
     second = board.begin(2)
     assert second.slot == 2
     second.drop()
@@ -102,6 +104,13 @@ def test_an_image_with_another_digest_is_refused_from_then_on(board):
     record = board.updates.state()
     assert (record.trial, record.wanted, record.reason) == (0, 5, n.NOT_WHOLE)
     assert record.refusal(False, 5) == n.TRIED_BEFORE and board.updates.resume() is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_pieces_that_nobody_wrote_are_forgotten(board):
+    board.begin(5).close()
+    (board.folder / "files" / "update.log").write_bytes(b"\xff" * 1026)
+    assert board.updates.resume() is None and board.updates.resume() is None
 
 
 def test_an_update_with_which_the_flash_fails_is_forgotten_and_refused(board):
