@@ -21,14 +21,17 @@ _HEADS = 64  # octets, enough for the heads of a record and its name
 
 
 def mapped():
-    """Return the partition `romfs` of a firmware of our own as a memoryview, or None."""
+    """Return the partition of the two slots as a memoryview, or None on a firmware without it."""
     try:
         import vfs
 
-        octets = memoryview(vfs.rom_ioctl(2, 0))
+        for segment in (0, 1):  # an ESP32 has the first one only; a virtual board has its files in it
+            octets = memoryview(vfs.rom_ioctl(2, segment))
+            if len(octets) == _ROMFS:
+                return octets
     except (ImportError, AttributeError, TypeError):  # no such firmware, or a number in place of a partition
-        return None
-    return octets if len(octets) == _ROMFS else None
+        pass
+    return None
 
 
 def state(octets):

@@ -123,12 +123,15 @@ def _other():
 
 def _romfs():
     # Return the partition of the mapped slots, or None
-    if mapped() is None:
+    octets = mapped()
+    if octets is None:
         return None
     import esp32
 
-    for partition in esp32.Partition.find(_DATA, label="romfs"):
-        return partition
+    for label in ("romfs", "romfs_slots"):  # the other one is that of a virtual board
+        for partition in esp32.Partition.find(_DATA, label=label):
+            if partition.info()[3] == len(octets):
+                return partition
     return None
 
 

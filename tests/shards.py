@@ -38,6 +38,7 @@ LONG_S = {
     "tests/system/test_system_network.py": 150,
     "tests/system/test_system_updates.py": 140,
     "tests/system/test_system_desk.py": 75,
+    "tests/system/test_serial_board_update.py": 45,
     "tests/system/test_setup_terminal.py": 25,
     "tests/system/test_passphrases_at_a_terminal.py": 12,
     "tests/integration/test_server_shards.py": 60,

@@ -31,7 +31,8 @@ from private_store import folders
 TREE = compile.MPY / "serial"
 HARDWARE_IMAGE = compile.MPY / "serial.romfs"
 _NOT_HERE = ("app.py", "power_on.py")  # of boards that are commanded by JSON
-_FILES = {"nvs": "nvs/nvs.bin", "romfs": "romfs.bin"}  # partitions that the running board has open
+# Partitions that the running board has open
+_FILES = {"nvs": "nvs/nvs.bin", "romfs": "romfs.bin", "romfs_slots": "romfs-slots.bin"}
 _RESET, _SOFT_RESET, _SOFT_RESET_RAW = 75, 76, 77  # on_vm/machine.py
 _WATCHDOG = -signal.SIGALRM
 _PAUSE_S = 1.0  # before a chip on which nothing starts is reset again
@@ -55,7 +56,7 @@ class SerialBoard:
         self.chip = CHIPS[kind.chip.name]
         layout = virtual_board().firmware[0]
         parts = {row.name: _part(row) for row in layout.partitions}
-        self.flash = FlashChip(folder, kind.flash_mib * _MIB, (parts["nvs"], parts["romfs"]), parts["vfs"])
+        self.flash = FlashChip(folder, kind.flash_mib * _MIB, tuple(parts[name] for name in _FILES), parts["vfs"])
         self.line: SerialLine
         self.failed: asyncio.Future[Exception]
         self._environment = environment
@@ -153,6 +154,7 @@ class SerialBoard:
                 "MICROPYPATH": f"{TREE}:.frozen",
                 "BOARD_HARDWARE": str(HARDWARE_IMAGE),
                 "BOARD_ROM": str(self.flash.path(_FILES["romfs"])),
+                "BOARD_SLOTS": str(self.flash.path(_FILES["romfs_slots"])),
                 "BOARD_VFS": str(self.flash.vfs),
                 "BOARD_NVS": str(self.flash.path(_FILES["nvs"]).parent),
                 "BOARD_PINS": str(self.folder / _PINS),

@@ -16,7 +16,6 @@ from keycast.virtual_board.board import BLUETOOTH_KIB
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
-SLOT_FILE_HEAP_KIB = 160  # of published firmware, whose code is in the heap
 _START = "import serial_start, serial_repl; serial_repl.run()"
 _CTRL_C = b"\x03"
 _READ = 4096
@@ -42,9 +41,7 @@ class VmProcess:
     async def start(self, environment: Mapping[str, str], folder: Path) -> None:
         """Start the VM in `folder` with the heap of a board. Raises OSError, NoVm."""
         more_kib = BLUETOOTH_KIB if environment.get("BOARD_BLE") else 0
-        has_slots = any(Path(environment["BOARD_VFS"]).glob("agent.[12]"))  # micropython/slot_images.py
-        heap_kib = (SLOT_FILE_HEAP_KIB if has_slots else HEAP_KIB) + more_kib
-        command = vm.ensure().command("-c", _START, heap_kib=heap_kib)
+        command = vm.ensure().command("-c", _START, heap_kib=HEAP_KIB + more_kib)
         self._state, theirs = os.pipe()
         os.set_blocking(self._state, False)
         try:

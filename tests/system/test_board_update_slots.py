@@ -7,21 +7,17 @@ import shutil
 import pytest
 
 from cpns import cborlite
-from device_agent.host import updates as host
 from device_agent.key_store import KeyStore
 from device_agent.update import slot_record
 from device_agent.update.places import PartitionPlace
 from device_agent.update.slots import AGENT, FIRMWARE, SEAL, FlashUpdates
 from keycast.micropython_vm import compile, romfs
 from keycast.virtual_board.board import RESET_CODE, VirtualBoard
-from keycast.virtual_board.nvs_folder import NvsFolder
 from suit import numbers as n
 from suit.coded import CodedImage
-from tests.system.serial_tools import Terminal, plugged_in
 
 HALF = 0x30000  # octets of a place
 SECTOR = 4096
-ROMFS = 0x1E0000  # hw_configs/boards/virtual.toml
 HEAP_KIB = 80  # what the agent needs, too
 LOST = 0.25  # of all frames
 
@@ -119,28 +115,6 @@ async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_s
     await up(board)
     back = record(board)
     assert (back.good, back.trial, back.wanted, back.reason) == (0, 0, 5, n.NOT_CONFIRMED)
-
-
-@pytest.mark.real_time
-async def test_a_board_with_a_serial_port_runs_the_agent_out_of_a_file(tmp_path):
-    """As on published firmware, which maps no partition: the code is in the heap."""
-    compile.compile_board()
-    async with plugged_in(tmp_path / "board") as board:
-        await board.power_off()
-        vfs, nvs = board.flash.vfs, NvsFolder(board.flash.path("nvs"))
-        board.flash.write(ROMFS, compile.BOARD_IMAGE.read_bytes())
-        (vfs / "main.py").write_text((compile.BOARD_TREE / "main.py").read_text())
-        image = compile.BOARD_IMAGE.read_bytes()
-        updates = host.updates(KeyStore(nvs), vfs, {}, lambda: None)
-        fill(updates.begin(AGENT, 5, len(image), hashlib.sha256(image).digest(), b"envelope"), image)
-        KeyStore(nvs).save("wifi", cborlite.encode([1, "virtual", "virtual password"]))
-        await board.power_on()
-        async with Terminal(board.line.device) as terminal:
-            await terminal.until(b"keycast: start")  # it installs, and restarts
-            await terminal.until(b"keycast: start")
-            await terminal.until(b"keycast: unpaired")
-        assert (vfs / "agent.1").read_bytes().startswith(image)
-        assert slot_record.load(KeyStore(nvs.snapshot())).trial == 1
 
 
 async def test_an_agent_that_does_not_run_is_started_three_times_and_the_one_before_runs_again(board, tmp_path):

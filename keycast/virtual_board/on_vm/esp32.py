@@ -7,6 +7,7 @@ import sys
 import nvs_process
 
 _PAGE = 4096
+_ERASED = b"\xff" * 64  # a page of them would not be found in a heap that is in use
 _SIZE = 4 * _PAGE
 _ADDRESS = 0x9000
 _POWER_CUT_CODE = 137
@@ -70,35 +71,51 @@ class NVS:
 
 class NvsPartition:
     TYPE_DATA = 1
+    ROW = 1, 2, _ADDRESS, _SIZE, "nvs", False
+    _octets = _flash
 
     @staticmethod
     def find(type=0, subtype=0xFF, label=None):
-        return [NvsPartition()] if type == 1 and subtype in (2, 0xFF) and label in ("nvs", None) else []
+        return [
+            each()
+            for each in _partitions
+            if each.ROW[0] == type and subtype in (each.ROW[1], 0xFF) and label in (each.ROW[4], None)
+        ]
 
     def info(self):
-        return 1, 2, _ADDRESS, _SIZE, "nvs", False
+        return self.ROW
 
     def readblocks(self, block, buffer, offset=0):
         at = block * _PAGE + offset
-        buffer[:] = memoryview(_flash)[at : at + len(buffer)]
+        buffer[:] = memoryview(self._octets)[at : at + len(buffer)]
 
     def ioctl(self, operation, argument):
         if operation == 4:
-            return _SIZE // _PAGE
+            return len(self._octets) // _PAGE
         if operation == 5:
             return _PAGE
         if operation == 6:
-            self.writeblocks(argument, b"\xff" * _PAGE)
+            for at in range(argument * _PAGE, (argument + 1) * _PAGE, len(_ERASED)):
+                self._octets[at : at + len(_ERASED)] = _ERASED
             return 0
 
     def writeblocks(self, block, buffer, offset=None):
         # a flash turns bits from 1 to 0; without an offset it is erased first
         at = block * _PAGE + (offset or 0)
         for i in range(len(buffer)):
-            _flash[at + i] = buffer[i] if offset is None else _flash[at + i] & buffer[i]
+            self._octets[at + i] = buffer[i] if offset is None else self._octets[at + i] & buffer[i]
 
 
 Partition = NvsPartition
+_partitions = [NvsPartition]
+if os.getenv("BOARD_SLOTS"):
+    import romfs_partition
+
+    class SlotsPartition(NvsPartition):
+        _octets = romfs_partition.segments[-1]
+        ROW = 1, 0x81, 0x180000, len(_octets), "romfs_slots", False  # hw_configs/boards/virtual.toml
+
+    _partitions.append(SlotsPartition)
 if os.getenv("BOARD_PARTITIONS"):
     import partitions
 

@@ -14,7 +14,7 @@ if os.getenv("BOARD_PARTITIONS"):
     import partitions
     import romfs_partition
 
-    romfs_partition.use(partitions.octets("romfs"))
+    romfs_partition.add(partitions.octets("romfs"))
     sys.modules["vfs"] = romfs_partition.module()
     del partitions, romfs_partition
 if os.getenv("BOARD_APP"):  # a folder whose app.py replaces that of /hardware

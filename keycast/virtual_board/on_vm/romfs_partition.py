@@ -1,4 +1,5 @@
-# The partition `romfs` of a board's flash, which is a file of the host, and `vfs.rom_ioctl`, with which tools write it.
+# The partitions for ROMFS of a board's flash, which are files of the host, and `vfs.rom_ioctl`, with which tools write
+# them. A board with a serial port has two: for the files that come by cable, and for the two slots of updates.
 import os
 import sys
 
@@ -11,13 +12,12 @@ _COUNT, _SEGMENT, _PREPARE, _WRITE, _COMPLETE = 1, 2, 3, 4, 5
 _LEAST_WRITE = 4
 _EINVAL = -22
 
-_octets = None
+segments = []
 
 
-def use(octets):
-    # The partition is these octets
-    global _octets
-    _octets = octets
+def add(octets):
+    # The next partition is these octets
+    segments.append(octets)
 
 
 def open(path):
@@ -27,12 +27,12 @@ def open(path):
     file = libc.func("i", "open", "si")(path, 2)
     start = libc.func("p", "mmap", "piiiii")(0, size, 3, 1, file, 0)  # PROT_READ | PROT_WRITE, MAP_SHARED
     libc.func("i", "close", "i")(file)
-    use(uctypes.bytearray_at(start, size))
+    add(uctypes.bytearray_at(start, size))
 
 
 def mount():
     try:
-        vfs.mount(vfs.VfsRom(_octets), "/rom")
+        vfs.mount(vfs.VfsRom(segments[0]), "/rom")
     except OSError:  # nothing is written there
         return
     sys.path.extend(("/rom", "/rom/lib"))
@@ -40,19 +40,20 @@ def mount():
 
 def rom_ioctl(command, segment=0, *rest):
     if command == _COUNT:
-        return 1
-    if segment:
+        return len(segments)
+    if segment >= len(segments):
         return _EINVAL
+    octets = segments[segment]
     if command == _SEGMENT:
-        return memoryview(_octets)
+        return memoryview(octets)
     if command == _PREPARE:
         at, size = rest if len(rest) == 2 else (0, rest[0])
-        for i in range(at, min(at + size, len(_octets))):
-            _octets[i] = _ERASED
+        for i in range(at, min(at + size, len(octets))):
+            octets[i] = _ERASED
         return _LEAST_WRITE
     if command == _WRITE:
-        at, octets = rest
-        _octets[at : at + len(octets)] = octets
+        at, written = rest
+        octets[at : at + len(written)] = written
         return 0
     return 0 if command == _COMPLETE else _EINVAL
 

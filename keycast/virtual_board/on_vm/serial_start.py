@@ -12,11 +12,13 @@ ffi.open(None).func("i", "prctl", "ii")(1, 9)  # this process ends with the one 
 rom.mount(os.getenv("BOARD_HARDWARE"), "/hardware")
 sys.path[:] = ["/hardware", ".frozen"]
 # All of them now, while paths of the host are valid; then nothing of them is to be seen, as with native modules.
-for name in ("air", "bluetooth", "esp32", "machine", "network", "pins", "romfs_partition", "serial_repl", "socket"):
+for name in ("air", "bluetooth", "machine", "network", "pins", "romfs_partition", "serial_repl", "socket"):
     __import__(name)
 
 romfs_partition = sys.modules["romfs_partition"]
 romfs_partition.open(os.getenv("BOARD_ROM"))
+romfs_partition.open(os.getenv("BOARD_SLOTS"))
+__import__("esp32")
 vfs.umount("/hardware")
 vfs.umount("/")
 vfs.mount(vfs.VfsPosix(os.getenv("BOARD_VFS")), "/")
