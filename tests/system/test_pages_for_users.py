@@ -166,14 +166,17 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
             await desk.follow(reading.next())
 
 
-@reads((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"), (UPDATE, "Offering an update"))
+@reads(
+    *((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"), (UPDATE, "Offering an update")),
+    *((UPDATE, "One board, one group, all"), (UPDATE, "How to come back")),
+)
 async def test_who_signs_updates(tmp_path: Path, reading: Reading) -> None:
     """The gateway starts with the section of the page; what boards do with an update is tried elsewhere."""
     async with home_network(1) as network, Desk(tmp_path, network.words(1)) as desk:
         await desk.done("keycast setup --yes")
         (tmp_path / "passphrase").touch(0o600)
         (tmp_path / "passphrase").write_text("correct horse battery\n")
-        for command in ("update key update.key", "-o agent.suit --key update.key"):
+        for command in ("update key update.key", "-o agent.suit --key update.key", "-o before.suit --key update.key"):
             desk.replaced[command] = f"{command} --passphrase-file passphrase"
         with reading:
             await desk.follow(reading.next())
@@ -183,7 +186,12 @@ async def test_who_signs_updates(tmp_path: Path, reading: Reading) -> None:
             assert "signature: good, by update.key.pub" in await desk.follow(reading.next())
             await desk.done("keycast gateway run")
             assert "is offered to all boards" in await desk.follow(reading.next())
-        assert "is withdrawn" in await desk.done("keycast update withdraw")
+            assert "is withdrawn" in await desk.done("keycast update withdraw")
+            await desk.done("keycast group create home/lights --open-to home")
+            await desk.done("keycast board provision lamp.porch -o porch.py")
+            assert "is offered to lamp.porch" in await desk.follow(reading.next())
+            assert "is offered to all boards by broadcast" in await desk.follow(reading.next())
+            assert "is withdrawn" in await desk.follow(reading.next())
 
 
 @reads((HOME_ASSISTANT, "Start"), (HOME_ASSISTANT, "What can be done over MQTT"))
