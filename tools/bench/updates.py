@@ -14,6 +14,7 @@ from keycast.updates.images import MPY
 from keycast.updates.offline_key import OfflineKey
 from suit import class_id
 from suit.build import build
+from tools.bench import update_steps
 from tools.bench.rows import Line, Row, Tell
 from tools.bench.update_boards import Simulation, Updated
 
@@ -26,8 +27,9 @@ _PACE_S = UdpBroadcast.repetition.gap_s / UPDATES_IN_GAP
 
 
 def measure(tell: Tell) -> Iterator[Line]:
-    """Yield what it takes to bring 100 KiB to many simulated boards."""
+    """Yield what it takes to bring 100 KiB to many simulated boards, and what that costs a board. Raises NoVm."""
     yield from _simulated(tell)
+    yield from update_steps.measure(tell)
 
 
 def _simulated(tell: Tell) -> Iterator[Line]:
