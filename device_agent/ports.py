@@ -159,7 +159,10 @@ class Updates:
         raise NotImplementedError
 
     def room(self, kind, size):
-        """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room. Only asks."""
+        """Raise OSError 28 if an image of `size` octets has no room in the flash, 12 if it has none in the heap.
+
+        Nothing is erased or written.
+        """
         raise NotImplementedError
 
     def begin(self, kind, number, size, digest, envelope):

@@ -34,6 +34,7 @@ TRIED_BEFORE = 14
 NOT_UNDERSTOOD = 15  # the manifest has what this board does not read
 NO_ROOM = 16
 FLASH_FAILED = 17
+NO_HEAP = 18  # its code runs in the flash, which has no two slots, and its heap has no room for an agent in a file
 
 BLOCK = 1024  # octets of a coded frame
 ENVELOPE_MAX = 1024  # octets of an envelope without its image

@@ -13,7 +13,7 @@ from device_agent.crypto.p256 import VerifyingKey, unhurried
 from device_agent.update.pieces import piece
 from suit import numbers as n
 
-_ENOSPC = 28
+_ENOSPC, _ENOMEM = 28, 12
 
 # `classes`: vendor and class ID; `kind`: "agent" or "firmware"; `size` and `digest` are those of the image, `page_list`
 # has the hashes of the pages; `signed` is the digest under the `signature`
@@ -166,4 +166,4 @@ def _collect(service, update, collection):
 
 
 def _of(error):
-    return n.NO_ROOM if error.args[:1] == (_ENOSPC,) else n.FLASH_FAILED
+    return {_ENOSPC: n.NO_ROOM, _ENOMEM: n.NO_HEAP}.get(error.args[0], n.FLASH_FAILED)

@@ -32,6 +32,7 @@ REASONS = {
     n.NOT_UNDERSTOOD: "its agent does not read such a manifest",
     n.NO_ROOM: "its flash has no room left for it",
     n.FLASH_FAILED: "its flash cannot be written",
+    n.NO_HEAP: "its code runs in its flash, which has no two slots, and its memory has no room for it: use a cable",
 }
 """Why a board went back or refused, in words that complete "because ..."."""
 

@@ -30,12 +30,15 @@ def record(agent_number=4, trial=0, wanted=0, reason=n.NO_REASON):
 
 
 class Flash:
-    """A ports.Updates in memory, which outlives the agent. `free`: octets; `fails`: writing raises OSError (5)."""
+    """A ports.Updates in memory, which outlives the agent. `free`: octets; `fails`: writing raises OSError (5).
+
+    `small_heap`: an agent in a file has no room.
+    """
 
     def __init__(self, state):
         self.record = state
         self.free = 1 << 20
-        self.fails = False
+        self.fails = self.small_heap = False
         self.restarts = self.begun = self.dropped = 0
         self.collection = None
 
@@ -46,6 +49,8 @@ class Flash:
         return self.record
 
     def room(self, kind, size):
+        if self.small_heap:
+            raise OSError(12)
         if size > self.free:
             raise OSError(28)
 

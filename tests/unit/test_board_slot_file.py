@@ -25,6 +25,45 @@ def told(tmp_path_factory):
     return json.loads(done.stdout)
 
 
+ROOM = """
+import sys
+import rom
+
+rom.mount({image!r}, "/rom")
+sys.path[:] = ["/rom", ".frozen"]
+for name in ("esp32", "machine", "network"):
+    sys.modules[name] = None
+import update_slots
+
+
+class Store:
+    def load(self, name):
+        return None
+
+
+try:
+    update_slots.updates(Store()).room("agent", 140000)
+except OSError as error:
+    print(error.args[0])
+"""
+
+
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize(
+    ("heap_kib", "in_heap", "printed"),
+    [(96, False, "12\n"), (140, False, "12\n"), (160, False, ""), (1024, False, ""), (96, True, "")],
+)
+def test_a_file_is_refused_where_the_code_is_mapped_and_the_heap_small(tmp_path, heap_kib, in_heap, printed):
+    """Before anything is stored. Code that is in the heap already gives its room to that of the file."""
+    compile.compile_board()
+    if in_heap:
+        (tmp_path / "device_agent").mkdir()
+    command = vm.ensure().command("-c", ROOM.format(image=str(compile.BOARD_IMAGE)), heap_kib=heap_kib)
+    environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": f"{tmp_path}/"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    assert (done.returncode, done.stdout) == (0, printed), done.stdout + done.stderr
+
+
 def test_the_agent_is_imported_out_of_the_file(told):
     assert told["whole"] and told["from"] == ["/agent1/device_agent/agent.mpy", "/agent1/suit/__init__.mpy"]
     assert told["kinds"] == [0x4000, 0x8000, 0x8000] and told["missing"] == "no module named 'no_such_module'"
