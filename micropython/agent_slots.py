@@ -69,6 +69,10 @@ def _chosen(octets):
         slot_record.save(store, record)
     if boot:
         _boot(record.label)
+    if record.trial:
+        print("keycast: update trial", record.wanted, record.starts)
+    elif record.reason and record.pack() != before:
+        print("keycast: update fell-back", record.wanted, record.reason)
     if trial and not record.trial:  # the starts that failed were those of the trial
         import strikes
 

@@ -82,6 +82,7 @@ def _end_trial(storage, store):
     strikes.over(storage)
     record = slot_record.load(store)
     record.fall_back(numbers.NOT_CONFIRMED)
+    print("keycast: update fell-back", record.wanted, record.reason)
     slot_record.save(store, record)
     machine.reset()
 

@@ -38,6 +38,8 @@ class Watch:
         """Take an event of the node, and pass it on."""
         if name == "failed" and values["what"] == "gateway":
             self._refused = values["refused"]
+        elif name == "update":
+            print("keycast: update", values["state"], values["number"], values["reason"])
         self._pass_on(name, values)
 
     async def run(self, node):

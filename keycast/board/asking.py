@@ -22,7 +22,7 @@ _WAITS = b"keycast: waiting for a tool"
 _BEGINS = b"keycast: start: "
 _RESET = b"rst:0x"
 _WAITING = ("unprovisioned", "half-provisioned", "damaged", "safe-mode")  # micropython/start.py: an octet ends the wait
-_STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret )([a-z-]{1,32}) [^\n]{0,500}\n")
+_STATE = re.compile(rb"keycast: (?!start:|waiting |who |pairing-secret |update )([a-z-]{1,32}) [^\n]{0,500}\n")
 _BANNER = re.compile(
     rb"MicroPython v?(\d{1,3}\.\d{1,3}(?:\.\d{1,3})?)[^;\n]{0,99}; [^\n]{0,99}?(?: with (ESP32\w{0,9}))?\r?\n"
 )

@@ -46,7 +46,7 @@ def settled(lines: Iterator[str]) -> BoardState:
     for line in lines:
         if line.startswith(_PREFIX):
             code, _, sentence = line.removeprefix(_PREFIX).partition(" ")
-            if code in ("start:", "who", "ended", "waiting"):
+            if code in ("start:", "who", "ended", "waiting", "update"):
                 continue
             state, since = BoardState(code, sentence), time.monotonic()
         if state.code == RUNNING or (state.code not in _PASSING and time.monotonic() - since > STAYS_S):

@@ -39,6 +39,12 @@ _KNOWN = (
     ("waiting for download", "the board is in its boot loader: keycast board flash, or press the reset button"),
     ("Task watchdog got triggered", "the program stood still, and the watchdog resets the board"),
     ("Guru Meditation Error", "the firmware crashed, which no program in Python can cause by itself: save the lines"),
+    ("keycast: update collecting ", "the board collects an update: keycast update status"),
+    ("keycast: update waiting ", "the update is whole: the board restarts, and installs it"),
+    ("keycast: update trial ", "the update runs on trial, until the gateway answers"),
+    ("keycast: update confirmed ", "the gateway has answered: the board keeps the update"),
+    ("keycast: update fell-back ", "what ran before runs again: keycast update status says why"),
+    ("keycast: update refused ", "the board does not take the update: keycast update status says why"),
     ("MemoryError", "the Python heap is full"),
 )
 

@@ -115,6 +115,7 @@ async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_s
     await up(board)
     back = record(board)
     assert (back.good, back.trial, back.wanted, back.reason) == (0, 0, 5, n.NOT_CONFIRMED)
+    assert await board.line("keycast: update fell-back ") == f"5 {n.NOT_CONFIRMED}"
 
 
 async def test_an_agent_that_does_not_run_is_started_three_times_and_the_one_before_runs_again(board, tmp_path):

@@ -59,8 +59,8 @@ async def test_a_board_of_board_run_runs_an_update_that_was_broadcast(tmp_path: 
                 while (await status())["agent_number"] != NUMBER:
                     await asyncio.sleep(0.5)
             assert (await status())["state"] == "idle"
-            await terminal.until(b"keycast: start: ")  # it installs the update, and restarts
-            await terminal.until(b"keycast: start: ")
+            for line in (b"collecting 7 0", b"waiting 7 0", b"trial 7 2", b"confirmed 7 0"):
+                await terminal.until(b"keycast: update " + line)
             assert (await who(terminal)).items() >= {"update": NUMBER, "slot": 1}.items()
         async with running(tmp_path, *config) as (told, _), Terminal(told["port"]) as terminal:  # after a power cut
             await terminal.until(b"joined home/lights\r\n")

@@ -107,7 +107,7 @@ def test_an_agent_that_waits_is_started_again_and_tells_why(board: Any) -> None:
     waits = b"keycast: waiting for a tool\r\n>>> eycast: who"
     begun = (
         b"keycast: start: any key within 2 s for the REPL\r\nkeycast: pairing-secret board-1 NSDU-ETP2-DSBG-XSGK\r\n"
-        b"keycast: unprovisioned it has no gateway and no Wi-Fi name\r\n"
+        b"keycast: update fell-back 7 1\r\nkeycast: unprovisioned it has no gateway and no Wi-Fi name\r\n"
     )
     lamp = board((QUESTION, waits), (b"\x03", b"\r\n>>> "), (b"\x04", begun))
     assert asking.ask(lamp.device) == AskedBoard("waiting agent", state="unprovisioned")
