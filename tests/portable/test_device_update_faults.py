@@ -1,12 +1,15 @@
 """What happens to an update in the middle: two ways at once, a flash that fails, another gateway, an old collection."""
 
 import device_world
-from update_world import FIRMWARE, Update, member, record
-from vmtest import req
+from update_world import FIRMWARE, KEY, Update, member, record
+from vmtest import raises, req
 
 from cpns import cborlite
+from cpns.errors import MalformedMessage
 from device_agent import tuning
+from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
+from device_agent.update import key as update_key
 from suit import numbers as n
 
 VM_HEAP_KIB = 256  # the PNE, its PN GW and the image in one heap
@@ -203,6 +206,22 @@ def test_an_update_key_that_has_another_job_counts_as_none():
     assert offers.states()[-1] == (n.REFUSED, 5, n.NO_KEY)
     assert offers.reports[-1][1][1] == b"" and world.agent.receiver.verifications == 0
     assert KeyStore(world.medium).load("upkey") == world.agent.identity.signing_key
+
+
+@req("SEC-17")
+def test_the_update_key_is_compared_with_each_credential_of_the_home():
+    class Identity:
+        signing_key, ccs, gateway_ccs, server_ccs = bytes(64), b"", b"", b""
+
+    for holder in ("ccs", "gateway_ccs", "server_ccs"):
+        store = KeyStore(device_world.Medium())
+        identity = Identity()
+        update_key.take(store, identity, KEY)
+        setattr(identity, holder, Credential.of("who", KEY[:32]).ccs)
+        with raises(MalformedMessage):
+            update_key.load(store, identity)
+        with raises(MalformedMessage):
+            update_key.take(store, identity, KEY)
 
 
 def test_a_key_that_comes_after_a_refusal_lets_the_update_in():

@@ -181,6 +181,19 @@ def test_a_member_cannot_make_a_board_refuse_what_its_gateway_offers():
 
 
 @req("SEC-30")
+def test_a_signed_manifest_under_the_id_of_another_update_is_not_begun():
+    world, offers = member()
+    offers.update, offers.by_air = Update(), 3600
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    world.hear(Update(6, seed=b"other").manifest(world, update_id=offers.update.id))
+    assert world.updates.begun == 0 and world.agent.receiver.verifications == 0
+    world.run_for(2000)
+    world.hear(offers.update.manifest(world))
+    assert world.updates.begun == 1
+
+
+@req("SEC-30")
 def test_replayed_manifests_of_old_updates_cost_no_signature():
     world, _ = member()
     old = [Update(number, seed=b"%d" % number) for number in (1, 2, 4)]

@@ -82,7 +82,7 @@ def test_what_the_key_signs_is_what_it_signs_in_the_examples_of_the_document(nam
 
 def test_what_travels_fits_into_a_frame_of_the_longest_image() -> None:
     image = bytes(n.IMAGE_MAX)
-    update = parse(build("firmware", "firmware ESP32_GENERIC-OTA", 2**32, image, sign))
+    update = parse(build("firmware", "firmware ESP32_GENERIC-OTA", n.NUMBER_MAX, image, sign))
     travels = update.without_image()
     assert len(travels) <= n.ENVELOPE_MAX and parse(travels).update_id == update.update_id
     assert parse(travels).image is None
