@@ -4,6 +4,7 @@ The checks go from the cheap ones to the signature, and none of them touches the
 what it needs, and lets it leave the heap before the next one: the signature alone takes some kilobytes.
 """
 
+import gc
 from collections import namedtuple
 from hashlib import sha256
 
@@ -144,6 +145,8 @@ def _begin(service, update, octets, reason):
     if service.collecting or service.updates.state().trial:
         return  # it came on another way as well
     if not reason:
+        service.unload()
+        gc.collect()  # what stays is to lie close together, and not among the garbage of the signature
         try:
             parts = update.kind, update.number, update.size, update.digest, octets
             _collect(service, update, service.updates.begin(*parts))
