@@ -15,8 +15,8 @@ from suit import class_id
 _DATA = 1  # esp32.Partition.TYPE_DATA
 _ENOMEM = 12
 _HEAP = 150000  # octets of a heap, used and free, in which the agent can run out of a file
-_MODULES = "slots slot_record install"  # of device_agent.update
-_COLLECTION = "collection piece_log places head"  # those that an open Collection needs
+_MODULES = "slots slot_record head install"  # of device_agent.update
+_COLLECTION = "collection piece_log places"  # those that an open Collection needs
 
 
 def updates(store):

@@ -103,6 +103,14 @@ class Collecting:
         service.tell("update", {"state": "waiting", "number": self.number, "reason": n.NO_REASON})
         service.hint()
 
+    def close(self):
+        """Leave what was collected in the flash, for `ports.Updates.resume`."""
+        try:
+            self._collection.flush()
+            self._collection.close()
+        except OSError:  # then a part of it is missing
+            return
+
     def drop(self, state, reason=n.NO_REASON):
         """End it and free the flash: it is "withdrawn", or "refused" for a reason."""
         service = self._service

@@ -5,7 +5,6 @@ of an image that comes to lie there, or all frames of one that is a file. After 
 pieces.
 """
 
-from device_agent.update import head as stored
 from device_agent.update.piece_log import PieceLog
 from suit import numbers as n
 from suit.erasure import Code
@@ -21,6 +20,8 @@ class FlashCollection:
     """
 
     def __init__(self, folder, head, place, stage, limit, room):
+        from device_agent.update import head as stored  # it leaves the heap again
+
         self.kind, self.number, self.size, self.digest, self.slot, self.due, _ = head
         self.place = place
         self.code = Code(self.size)
@@ -44,6 +45,8 @@ class FlashCollection:
     @property
     def envelope(self):
         """The octets of the envelope, which do not stay in the heap."""
+        from device_agent.update import head as stored
+
         head = stored.load(self._folder)
         return head[-1] if head else b""
 
@@ -95,6 +98,8 @@ class FlashCollection:
 
     def full(self, due=True):
         """Have the next start install the update, and close the files; with False it is collected further."""
+        from device_agent.update import head as stored
+
         self.flush()
         self.due = due
         head = [self.kind, self.number, self.size, self.digest, self.slot, due, self.envelope]
@@ -109,6 +114,8 @@ class FlashCollection:
 
     def drop(self):
         """Forget the update, and free its files."""
+        from device_agent.update import head as stored
+
         self.close()
         stored.forget(self._folder)
 

@@ -155,6 +155,7 @@ def _begin(service, update, octets, reason):
     if reason:
         service.end(update.update_id, "refused", update.number, reason)
         return
+    service.restarted = False
     service.tell("update", {"state": "collecting", "number": update.number, "reason": n.NO_REASON})
     if update.update_id != service.offer:
         service.hint()

@@ -1,5 +1,6 @@
 """The part of updates that stays in the heap: when to report, and when to load the modules that do the rest."""
 
+import gc
 import sys
 
 from cpns import numbers as cpns
@@ -10,6 +11,7 @@ from suit import numbers as n
 
 NEVER = 1 << 62
 _HEAD = 12  # octets of a frame before its body
+_SELDOM = "head", "reports", "key", "manifest", "envelope", "class_id", "sealing"  # modules, also while collecting
 
 
 class UpdateService:
@@ -40,11 +42,8 @@ class UpdateService:
         self._heard_at = self._looked_at = -tuning.UPDATE_HINT_EVERY
         requests.resources[n.PATH] = self._asked
         receiver.kinds[cpns.FRAME_UPDATE] = self._hear
-        try:
-            self._resume(updates.resume())
-        except (MemoryError, OSError):  # no reason not to start: it is begun anew if it is still offered
-            self.collecting = None
-        self.unload()
+        self._go_on()
+        self.restarted = self.collecting is not None  # since the update was begun
         self.hint()
 
     @property
@@ -82,6 +81,8 @@ class UpdateService:
                 self.step_at = NEVER
                 yield from self._step(now)
         except MemoryError:
+            if self.collecting and not self.restarted:
+                self._restart(self.collecting)
             raise TooMany("no room in the heap") from None
         finally:
             self.unload()
@@ -110,6 +111,23 @@ class UpdateService:
         except (CpnsError, OSError, MemoryError):
             self.report_at = min(self.report_at, now + tuning.UPDATE_PULL_RETRY)
             raise
+
+    def _go_on(self):
+        try:
+            self._resume(self.updates.resume())
+        except (MemoryError, OSError):  # no reason not to start: it is begun anew if it is still offered
+            self.collecting = None
+        self.unload()
+
+    def _restart(self, collecting):
+        # A heap in small pieces has no kilobyte in one piece left for the pieces of an update. After a restart all that
+        # stays lies close together, so the board goes on then; once for an update, as a second time would be of no use.
+        collecting.close()
+        self.collecting = None
+        self.unload()
+        self.restarted = True
+        self.updates.restart()
+        self._go_on()  # where nothing restarts
 
     def _asked(self, options, octets):
         if octets != b"\x81\x03":  # CBOR [ASK]
@@ -169,5 +187,6 @@ class UpdateService:
             room, _, module = name.rpartition(".")
             if room not in ("suit", "device_agent.update") or module == "service":
                 continue
-            if not self.collecting or module in ("reports", "key", "manifest", "envelope", "class_id", "sealing"):
+            if not self.collecting or module in _SELDOM:
                 unload(name)
+        gc.collect()  # what stays is to lie close together, and kilobytes in one piece are to be free

@@ -268,3 +268,24 @@ def test_a_piece_that_is_not_offered_any_more_as_some_gateways_say_it():
         offers.update = None
         world.run_for(20000)
         assert world.updates.dropped == 1 and offers.states()[-1] == (n.IDLE, 0, 0)
+
+
+def test_a_heap_without_room_for_pieces_is_made_anew_by_one_restart():
+    world, offers, update = pulling(3)
+    collection, put = world.updates.collection, world.updates.collection.put
+
+    def no_room(index, octets):
+        raise MemoryError
+
+    collection.put = no_room
+    world.run_for(60000)
+    assert world.updates.restarts == 1 and world.agent.updating.collecting
+    world.run_for(600000)
+    assert world.updates.restarts == 1
+    world.boot()
+    world.run_for(600000)
+    assert world.updates.restarts == 1  # it was begun before this start
+    collection.put = put
+    world.run_for(120000)
+    assert update.held_in(collection) and world.updates.restarts == 2
+    assert offers.states()[-1] == (n.WAITING, 5, 0)

@@ -105,6 +105,9 @@ class Collection:
         self._flash.check()
         self.flushed = True
 
+    def close(self):
+        self.flushed = False
+
     def full(self):
         self._flash.check()
         self.is_full = True

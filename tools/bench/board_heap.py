@@ -22,7 +22,7 @@ from device_agent.key_store import KeyStore
 from device_agent.update import key as update_key
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from keycast.updates.offline_key import OfflineKey
-from keycast.virtual_board.board import BoardEnded, BoardError, VirtualBoard
+from keycast.virtual_board.board import RESET_CODE, BoardEnded, BoardError, VirtualBoard
 from keycast.virtual_board.loopback import broadcast_port
 from keycast.virtual_board.thief import Sniffer
 from suit import class_id, frames
@@ -80,6 +80,7 @@ class _Trials:
         try:
             await board.start(heap_kib=heap_kib)
             await self._everything(board)
+            await self._update(board, heap_kib)
         except (BoardEnded, BoardError, TimeoutError):
             return False
         finally:
@@ -103,14 +104,13 @@ class _Trials:
         async with forging(self._sniffer, board):
             for sg_id in GROUPS:
                 await board.command("refresh", group=sg_id, timeout_s=_HANDSHAKE_S)
-        await self._update(board)
         status = await board.command("status", timeout_s=_STEP_S)
         self.in_use.append(status["heap"])
         if status["groups"] != new:
             raise BoardError("ValueError", "another version than the newest is held")
 
-    async def _update(self, board: VirtualBoard) -> None:
-        """Let the board collect an update until it waits for its restart."""
+    async def _update(self, board: VirtualBoard, heap_kib: int) -> None:
+        """Let the board collect an update until it is whole; it may restart once, for a heap that is in one piece."""
         self._number += 1
         air = random.Random(self._number)
         image = air.randbytes(_IMAGE)
@@ -125,7 +125,13 @@ class _Trials:
             if what == n.PAGE or air.random() < _HEARD:
                 self._sniffer.send(frames.build(what, update_id, index, octets))
             await asyncio.sleep(_AIR_S)
-        await board.event("update", state="waiting", timeout_s=_UPDATE_S)
+        try:
+            await board.event("update", state="waiting", timeout_s=_UPDATE_S)
+        except BoardEnded:
+            if await board.ended() != RESET_CODE:
+                raise
+            await board.start(heap_kib=heap_kib, more={"BOARD_RESET_CAUSE": "2"})
+            await board.event("update", state="waiting", timeout_s=_UPDATE_S)
 
     def _pne_id(self, board: VirtualBoard) -> str:
         return self._home.pnes[board.number - _FIRST_NUMBER].pne_id
