@@ -26,5 +26,6 @@ def command(
     """
     gone = ask(config, None, "update.withdraw", update=update)
     has = gone["updated_count"]
-    remark = f"{has} {'board runs' if has == 1 else 'boards run'} it already, and keep it." if has else ""
+    they = "board runs it already, and keeps" if has == 1 else "boards run it already, and keep"
+    remark = f"{has} {they} it." if has else ""
     answer(gone, f"{what(gone)} is withdrawn.", *filter(None, [remark]))
