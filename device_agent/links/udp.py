@@ -11,7 +11,7 @@ import sys
 from cpns import numbers as n
 
 _DATAGRAM_MAX = 1500
-_SHORT, _SHORTEST = 512, 192  # most datagrams have less than the last
+_LONG, _SHORT, _SHORTEST = 1152, 512, 192  # with a kilobyte of an update; most datagrams have less than the last
 _ANY = "0.0.0.0"
 
 if sys.implementation.name == "micropython":
@@ -28,7 +28,7 @@ if sys.implementation.name == "micropython":
 
     def _recvfrom(sock):
         # A heap that is nearly full has no such room in one piece; short datagrams are received all the same
-        for limit in (_DATAGRAM_MAX, _SHORT, _SHORTEST):
+        for limit in (_DATAGRAM_MAX, _LONG, _SHORT, _SHORTEST):
             try:
                 datagram, address = sock.recvfrom(limit)
             except MemoryError:

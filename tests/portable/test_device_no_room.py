@@ -150,6 +150,8 @@ def test_what_is_short_comes_through_when_there_is_no_room_for_what_is_long():
         return  # CPython has room
     longest, short, cut = bytes(1472), bytes(511), (None, None)
     assert udp._recvfrom(CrowdedSocket(1500, longest)) == (longest, "address")
+    frame = bytes(1036)  # of an update
+    assert udp._recvfrom(CrowdedSocket(1200, frame)) == (frame, "address")
     assert udp._recvfrom(CrowdedSocket(1500, bytes(1500))) == cut
     crowded = CrowdedSocket(1499, short, longest, short)
     assert [udp._recvfrom(crowded) for _ in range(3)] == [(short, "address"), cut, (short, "address")]
