@@ -70,6 +70,17 @@ async def test_a_key_that_is_the_credential_of_a_board_or_server_stops_the_gatew
         await GatewayApp.open(with_key(tmp_path), SilentServer())
 
 
+@pytest.mark.req("SEC-17")
+async def test_the_next_signing_key_is_compared_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = await GatewayApp.open(with_key(tmp_path), SilentServer())
+    monkeypatch.setattr(ec, "generate_private_key", lambda _: KEY)
+    try:
+        with pytest.raises(IdentityError, match="one key is used for two jobs"):
+            opened.roll_over()
+    finally:
+        await opened.close()
+
+
 @pytest.mark.parametrize(
     "octets",
     [
