@@ -57,6 +57,7 @@ class BoardUpdates:
         self._tell = tell
         self._groups_of = store.inventory.groups_of
         self._sealing_key = partial(sealed_airings.newest, store)
+        self._key = key
         self._catalogue = Catalogue(store, folder, key)
         self._reports = BoardReports(store)
         self._airing = UpdateAiring(
@@ -86,9 +87,10 @@ class BoardUpdates:
         self._reports.open()
 
     def start(self) -> None:
-        """Go on with the airings."""
+        """Go on with the airings, and ask boards that have a session from before and lack the key or an update."""
         self._reports.start()
         self._airing.start()
+        self._asking.ask(self._that_lack_something())
 
     async def close(self) -> None:
         """Stop all work; it goes on at the next start. The store stays open."""
@@ -217,6 +219,18 @@ class BoardUpdates:
                 found.append(pne_id)
         return found
 
+    def _that_lack_something(self) -> list[str]:
+        """Return the boards that have no update key where this gateway has one, or not the update that is for them."""
+        found = []
+        for pne_id in sorted(self._boards()):
+            last = self._reports.of(pne_id)
+            if last is not None:
+                lacks_key = self._key is not None and not last.report.key_id
+                groups = self._groups_of(pne_id)
+                if lacks_key or rules.offered(self._catalogue.offers, pne_id, groups, last.report) is not None:
+                    found.append(pne_id)
+        return found
+
     def _offer_status(self, offer: UpdateOffer) -> OfferStatus:
         position, length = self._airing.progress(offer)
         meant = self._meant(offer)
@@ -226,6 +240,7 @@ class BoardUpdates:
             kind=offer.kind,
             number=offer.number,
             image_octets=self._catalogue.update(offer.update_id).size,
+            is_verified=self._key is not None,
             pne_ids=tuple(sorted(offer.boards)),
             sg_ids=tuple(sorted(offer.groups)),
             is_broadcast=offer.by_broadcast,

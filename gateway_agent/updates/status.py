@@ -10,7 +10,8 @@ from suit import numbers as n
 
 @dataclass(frozen=True, slots=True)
 class OfferStatus:
-    """An offer. `update_id`: in hexadecimal digits; `image_octets`: size of the image.
+    """An offer. `update_id`: in hexadecimal digits; `image_octets`: size of the image;
+    `is_verified`: the key of the configuration has signed it, False if that names none.
 
     `pne_ids`, `sg_ids`: boards, and groups whose members it is for; all boards if both are empty. `sealed_for`: SG ID
     of the group whose members alone can read the broadcast, "" for none; `problem`: why that does not go on;
@@ -22,6 +23,7 @@ class OfferStatus:
     kind: str
     number: int
     image_octets: int
+    is_verified: bool
     pne_ids: tuple[str, ...]
     sg_ids: tuple[str, ...]
     is_broadcast: bool

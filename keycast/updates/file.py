@@ -9,8 +9,13 @@ from keycast.hardware.catalogue import all_boards
 from keycast.micropython_vm import romfs
 from keycast.updates.images import MPY
 from private_store import plain_file
+from private_store.errors import StoreUnusable
 from suit import class_id, envelope
+from suit.labels import TAG_ENVELOPE
 from suit.show import Shown, shown
+
+_SIGN = "Make one: keycast update sign"
+_TAG = bytes([0xD8, TAG_ENVELOPE])  # with which CBOR begins that has this tag
 
 
 class UpdateFile(NamedTuple):
@@ -23,11 +28,19 @@ class UpdateFile(NamedTuple):
 
 def read(path: Path) -> UpdateFile:
     """Return the update in the file `path`. Raises MalformedMessage for one that boards refuse, StoreUnusable."""
-    found = envelope.parse(plain_file.read(path, OCTETS_MAX))
+    found = envelope.parse(octets(path))
     said = shown(found, class_texts())
     if said.frames_fit is False:
         raise MalformedMessage("the hashes of the frames are not those of the image")
     return UpdateFile(found, said, _files(found))
+
+
+def octets(path: Path) -> bytes:
+    """Return the octets of the file `path`, which begins as an update does. Raises StoreUnusable."""
+    found = plain_file.read(path, OCTETS_MAX, missing=_SIGN)
+    if not found.startswith(_TAG):
+        raise StoreUnusable(f"{path} is no update.", _SIGN)
+    return found
 
 
 def class_texts() -> list[str]:

@@ -52,11 +52,12 @@ def firmware(path: Path, build: str, boards: Mapping[str, Board]) -> UpdateImage
     Unknown for a build that no file of `boards` names.
     """
     builds = {each.name: (board, each) for board in boards.values() for each in board.firmware}
-    require(build, builds, "firmware of a board in hw_configs")
+    updatable = [name for name, (_, each) in builds.items() if len(_slots(each)) > 1]
+    require(build, builds, "build of MicroPython", f"With two slots: {', '.join(updatable)}.")
     board, found = builds[build]
     slots = _slots(found)
     if len(slots) < 2:
-        raise ImageRefused.one_slot(build, [name for name, (_, each) in builds.items() if len(_slots(each)) > 1])
+        raise ImageRefused.one_slot(build, updatable)
     chips = {each.chip.image_id: each.chip for each in boards.values()}
     application = firmware_image.application(path, plain_file.read(path, firmware_image.SIZE_MAX), chips)
     if application.chip != board.chip.name:

@@ -41,7 +41,11 @@ class OfflineKey:
     @classmethod
     def load(cls, path: Path, passphrase: bytes, fault: Fault = StoreUnusable) -> "OfflineKey":
         """Return the key in the private file `path`. Raises `fault`, also for a wrong passphrase."""
-        octets = files.read(path, fault, missing="Make the key: keycast update key FILE", most=_FILE_MAX)
+        exposed = "It is the public file: name the private one." if path.suffix == PUBLIC_SUFFIX else ""
+        missing = "Make the key: keycast update key FILE"
+        octets = files.read(path, fault, missing=missing, exposed=exposed, most=_FILE_MAX)
+        if not sealed.is_sealed(octets, WHAT):
+            raise fault(f"{path} is no {WHAT}.", "Name the private file that keycast update key has written.")
         _, scalar = sealed.open_sealed(octets, path, sealed.with_passphrase(passphrase, WHAT), fault, WHAT)
         return cls(ec.derive_private_key(int.from_bytes(scalar, "big"), _CURVE))
 

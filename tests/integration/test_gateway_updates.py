@@ -22,7 +22,7 @@ from suit import frames, sealing
 from suit import numbers as n
 from tests.integration.plane_world import Party, Wire
 from tests.unit.home_world import configured
-from tests.unit.update_world import Board, image, signed
+from tests.unit.update_world import KEY, Board, image, signed
 from tests.waiting import until
 
 GROUP = "home/lights"
@@ -222,6 +222,30 @@ async def test_a_gateway_that_is_stopped_in_the_middle_goes_on(tmp_path):
             assert home.app.updates.status()["offers"][0].aired_percent == 100
             await lamp.endpoint.connect("gw.home", house.wires[0].place)
             assert await lamp.board.finish() == IMAGE  # without another report
+
+
+async def test_a_gateway_that_has_got_a_key_asks_the_boards_without_one(tmp_path):
+    house = House(tmp_path)
+    async with contextlib.AsyncExitStack() as stack:
+        async with house.running() as home:
+            lamps = await stack.enter_async_context(house.lived_in(home, lamps=2))
+            lamps[0].board.key = b""
+            for lamp in lamps:
+                await lamp.board.report()
+        (tmp_path / "update.pub").write_bytes(KEY.public.pem())
+        with (tmp_path / "keycast.toml").open("a") as file:
+            file.write('[update]\nkey = "update.pub"\n')
+        house.config = load(tmp_path / "keycast.toml")
+        async with house.running() as home:
+            assert home.app.updates._that_lack_something() == ["lamp.0"]
+            for lamp, wire in zip(lamps, house.wires, strict=True):
+                await lamp.endpoint.connect("gw.home", wire.place)
+            await lamps[0].board.report()
+            assert lamps[0].board.key == KEY.public.octets
+            await lamps[0].board.report()
+            assert home.app.updates._that_lack_something() == []
+            assert (await offer(home, boards=["lamp.1"])).is_verified
+            assert home.app.updates._that_lack_something() == ["lamp.1"]
 
 
 async def test_a_board_that_is_retired_in_the_middle_gets_nothing_more(tmp_path):

@@ -190,6 +190,6 @@ async def test_an_update_by_another_key_changes_no_board_and_the_gateway_says_wh
         await offer(house)
         await until(lambda: len(told(house, events.BoardRefused)) == 2)
         for each in updates_of(house).status()["boards"]:
-            assert (each.state, each.reason) == ("refused", "it knows another update key")
+            assert (each.state, each.reason) == ("refused", "it has another update key, which only a cable replaces")
         assert all(board.restarts == 0 for board in house.boards.values())
         assert id_of(FIVE).hex() == updates_of(house).status()["offers"][0].update_id

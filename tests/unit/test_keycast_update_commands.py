@@ -44,6 +44,7 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
         assert "No update is offered" in (await desk.type("status"))[1]
         code, text = await desk.type("offer", five, "--board", "lamp")
         assert code == 0 and "agent update 5" in text and "is offered to lamp: 1 board that may run it" in text
+        assert "Nobody has verified its signature: the gateway has no update key" in text
         code, text = await desk.type("offer", five, "--board", "door", "--group", SG)
         assert code == 0 and f"to door, lamp and the members of {SG}: {len(BOARDS)} boards" in text
         assert (await desk.told("offer", five))["pne_ids"] == []
@@ -70,13 +71,14 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
         (("offer", "FILE", "--broadcast"), "no network for broadcasts is up", "not-allowed"),
         (("offer", "OLDER"), "update 5 is offered there, which is newer than 4", "not-allowed"),
         (("offer", "CUT"), "CBOR: truncated", "malformed-message"),
+        (("offer", "OTHER"), "OTHER is no update. Make one: keycast update sign", "store-unusable"),
         (("offer", "NONE"), "Make one: keycast update sign", "store-unusable"),
         (("withdraw", "6"), "no update 6 is offered; those are: 5", "unknown"),
     ],
 )
 async def test_what_is_wrong_is_said(tmp_path: Path, words: tuple[str, ...], sentence: str, code: str) -> None:
     desk = Desk(tmp_path)
-    files = {"FILE": signed(5), "OLDER": signed(4), "CUT": signed(6)[:-1]}
+    files = {"FILE": signed(5), "OLDER": signed(4), "CUT": signed(6)[:-1], "OTHER": b"[gateway]\n"}
     names = {name: desk.file(name, octets) for name, octets in files.items()} | {"NONE": str(tmp_path / "NONE")}
     async with desk.home.running() as service:
         await desk.home.live(service)

@@ -9,6 +9,11 @@ import typer
 from keycast.terminal import completion
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse, sentences
 
+_UNVERIFIED = (
+    "Nobody has verified its signature: the gateway has no update key, and boards without one refuse the update. Name "
+    "the public file of keycast update key in [update], and restart the gateway."
+)
+
 
 def command(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The update, from keycast update sign.")],
@@ -40,24 +45,22 @@ def command(
 
     Examples: keycast update offer agent.suit --board lamp.porch; later keycast update offer agent.suit --broadcast
     """
-    from gateway_agent.updates.update_file import OCTETS_MAX
-    from private_store import plain_file
-    from private_store.errors import StoreUnusable
+    from keycast.updates import file
 
     if broadcast and (board or group):
         refuse("a broadcast is for all boards, or --sealed for a group: leave out --board and --group", "usage", 2)
     if sealed and not broadcast:
         refuse("only a broadcast is sealed, as the sessions with boards are: add --broadcast", "usage", 2)
     with sentences():
-        octets = plain_file.read(path, OCTETS_MAX, StoreUnusable, missing="Make one: keycast update sign")
-    file = base64.b64encode(octets).decode()
+        octets = base64.b64encode(file.octets(path)).decode()
     how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}
-    offered = ask(config, None, "update.offer", file=file, **how)
+    offered = ask(config, None, "update.offer", file=octets, **how)
     count = offered["boards_count"]
     has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
     answer(
         offered,
         f"{what(offered)} is offered to {to_whom(offered)}{' by broadcast' if broadcast else ''}: {has}",
+        *([] if offered["is_verified"] else [_UNVERIFIED]),
         "How far they are: keycast update status",
     )
 

@@ -73,9 +73,9 @@ def command(
     if out is None or key is None:
         refuse("name the file to write with -o, and the private file of the key with --key", "usage", 2)
     if (firmware is None) != (board is None) or (firmware is not None and files is not None):
-        refuse("a firmware is signed with --firmware and --board, and without a folder of files")
+        refuse("a firmware is signed with --firmware and --board, and without a folder of files", "usage", 2)
     if val_client and (files is not None or firmware is not None):
-        refuse("--val-client is for the agent of this release: leave out folder and firmware")
+        refuse("--val-client is for the agent of this release: leave out folder and firmware", "usage", 2)
     if firmware is None:
         extras.require("boards")
     from keycast.updates import offline_key
