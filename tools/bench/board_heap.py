@@ -45,7 +45,7 @@ _SPEAKER_KIB = 256
 _IMAGE = 100 * 1024
 _HEARD = 0.8  # of the frames
 _AIR_S = 0.03  # from one to the next
-_UPDATE_S = 120.0  # to hear of the update and verify it, or to pull what was not heard
+_UPDATE_S = 90.0  # to hear of the update and verify it, or to pull what was not heard
 
 
 class _Trials:
