@@ -52,7 +52,7 @@ class OfflineKey:
 
 def public_file(path: Path) -> Path:
     """Return the file with the public part of the key in the file `path`."""
-    return path.with_name(path.name + PUBLIC_SUFFIX)
+    return Path(f"{path}{PUBLIC_SUFFIX}")
 
 
 def require_new(path: Path, fault: Fault = StoreUnusable) -> None:

@@ -105,6 +105,12 @@ def test_no_key_is_overwritten(tmp_path: Path, suffix: str) -> None:
     assert there.read_text() == "mine" and list(tmp_path.iterdir()) == [there]
 
 
+def test_a_folder_is_no_new_key(tmp_path: Path) -> None:
+    for folder in (Path("."), Path("/"), tmp_path):
+        with pytest.raises(StoreUnusable, match="exists already"):
+            offline_key.require_new(folder)
+
+
 def test_a_key_without_its_public_file_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise StoreUnusable("Cannot write: No space left on device.", "")

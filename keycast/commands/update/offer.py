@@ -57,9 +57,10 @@ def command(
     offered = ask(config, None, "update.offer", file=octets, **how)
     count = offered["boards_count"]
     has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
+    way = f" by broadcast, sealed for {sealed}" if sealed else " by broadcast" if broadcast else ""
     answer(
         offered,
-        f"{what(offered)} is offered to {to_whom(offered)}{' by broadcast' if broadcast else ''}: {has}",
+        f"{what(offered)} is offered to {to_whom(offered)}{way}: {has}",
         *([] if offered["is_verified"] else [_UNVERIFIED]),
         "How far they are: keycast update status",
     )
