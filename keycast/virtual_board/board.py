@@ -29,6 +29,7 @@ from keycast.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
 BLUETOOTH_KIB = 4  # what on_vm/air_radio.py takes of the heap, and the native code of an ESP32 does not
+PARTITIONS_KIB = 3  # the same of on_vm/partitions.py
 RESET_CODE = 75  # on_vm/machine.py
 POWER_CUT_CODE = 137  # on_vm/esp32.py
 ON_VM = Path(__file__).with_name("on_vm")
@@ -227,7 +228,7 @@ class VirtualBoard:
             "BOARD_BLE_HEARS": "" if air is None else f"{air.loss} {air.window_us} {air.interval_us}",
             **(more or {}),
         }
-        more_kib = 0 if air is None else BLUETOOTH_KIB
+        more_kib = (0 if air is None else BLUETOOTH_KIB) + (PARTITIONS_KIB if self.partitions else 0)
         command = machine.command("-c", "import power_on; power_on.run()", heap_kib=heap_kib + more_kib)
         with open(self.folder / "errors.txt", "ab") as errors:
             self._process = await asyncio.create_subprocess_exec(
