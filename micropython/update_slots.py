@@ -1,7 +1,5 @@
 """The flash of a board for updates: its files, the halves of its partition `romfs`, its application partitions."""
 
-import gc
-import os
 import sys
 
 import strikes
@@ -13,15 +11,13 @@ from device_agent.update.slots import AGENT, FlashUpdates
 from suit import class_id
 
 _DATA = 1  # esp32.Partition.TYPE_DATA
-_ENOMEM = 12
-_HEAP = 150000  # octets of a heap, used and free, in which the agent can run out of a file
 _MODULES = "slots slot_record head install"  # of device_agent.update
 _COLLECTION = "collection piece_log places"  # those that an open Collection needs
 
 
 def updates(store):
     """Return the FlashUpdates of this board. `store` is its KeyStore."""
-    return _Updates(store, _Flash())
+    return FlashUpdates(store, _Flash())
 
 
 def install(storage, store):
@@ -53,13 +49,6 @@ def unload(collecting=False):
         if sys.modules.pop(name, None):
             package, _, module = name.rpartition(".")
             delattr(sys.modules[package], module)
-
-
-class _Updates(FlashUpdates):
-    def room(self, kind, size):
-        if kind == AGENT and _romfs() is None and _runs_in_place() and _heap() < _HEAP:
-            raise OSError(_ENOMEM, "an agent in a file needs a heap of %d octets" % _HEAP)
-        super().room(kind, size)
 
 
 class _Flash:
@@ -144,21 +133,6 @@ def _romfs():
             if partition.info()[3] == len(octets):
                 return partition
     return None
-
-
-def _runs_in_place():
-    # Whether the code of the files that came by cable is mapped or frozen, and so is not in the heap
-    try:
-        os.stat(FOLDER + "device_agent")
-    except OSError:
-        return True
-    return False
-
-
-def _heap():
-    # With what it can still take of the memory that it shares with the radios: `gc.mem_free` counts the largest piece
-    gc.collect()
-    return gc.mem_alloc() + gc.mem_free()
 
 
 def _is_val_client():

@@ -20,6 +20,10 @@ class UpdatesOnDemand:
         import update_slots
 
         try:
+            if name == "room" and arguments[0] == "agent":
+                import slot_heap
+
+                slot_heap.check()
             return getattr(update_slots.updates(self._store), name)(*arguments)
         finally:
             update_slots.unload("device_agent.update.collection" in sys.modules)

@@ -33,16 +33,16 @@ rom.mount({image!r}, "/rom")
 sys.path[:] = ["/rom", ".frozen"]
 for name in ("esp32", "machine", "network"):
     sys.modules[name] = None
-import update_slots
+from updates import UpdatesOnDemand
 
 
-class Store:
-    def load(self, name):
+class Storage:
+    def get(self, key):
         return None
 
 
 try:
-    update_slots.updates(Store()).room("agent", 140000)
+    UpdatesOnDemand(Storage()).room("agent", 140000)
 except OSError as error:
     print(error.args[0])
 """
