@@ -27,6 +27,7 @@ class Collecting:
         self.update_id = update_id
         self.number = number
         self._waiting = False
+        self._seal = None, None  # the Group Key that was needed last, and its Seal, which a forged frame uses, too
         self._wanted = None  # page without which a frame of it was heard
         self._pages = 0  # bit for each page that is stored
         for index in range(len(self._page_list) // n.HASH):
@@ -183,7 +184,9 @@ class Collecting:
         key = group and group.ring.receiving_keys(self._service.clock.now() // 1000).get(version)
         if key is None:
             return None
-        return sealing.Seal(key, group.id, version, self.update_id).turn(index, body[sealing.HEAD :])
+        if self._seal[0] != key:
+            self._seal = key, sealing.Seal(key, group.id, version, self.update_id)
+        return self._seal[1].turn(index, body[sealing.HEAD :])
 
     def _count(self, index):
         # Equations that say the same as others do not help: only `solve` knows

@@ -167,6 +167,7 @@ def test_after_a_restart_it_goes_on_with_what_is_in_the_flash():
     assert world.updates.restarts >= 2
 
 
+@req("SEC-10", "SEC-30")
 def test_what_is_broadcast_for_the_members_of_a_group_is_opened_by_them():
     world, offers = member()
     offers.update = update = Update()
@@ -183,13 +184,18 @@ def test_what_is_broadcast_for_the_members_of_a_group_is_opened_by_them():
     world.deliver("kitchen", 6)
     world.hear(sealed[0][:-1] + bytes((sealed[0][-1] ^ 1,)))
     assert world.agent.receiver.refused == {"no key": 5, "forged": 1}
+    made = sealing.Seal
+    sealing.Seal = None  # a forged frame costs AES and a hash, and no derivation of a key (SEC-10)
+    world.hear(sealed[0][:-1] + bytes((sealed[0][-1] ^ 2,)))
+    sealing.Seal = made
+    assert world.agent.receiver.refused == {"no key": 5, "forged": 2}
     for datagram in sealed:
         world.hear(datagram)
     assert update.held_in(world.updates.collection)
     other = sealing.head(77, 6) + bytes(n.BLOCK)
     world.hear(update.aired(n.SEALED, 5, other))
     world.hear(update.aired(n.SEALED, update.code.frames, other))
-    assert world.agent.receiver.refused == {"no key": 5, "forged": 1, "duplicate": 1, "out of range": 1}
+    assert world.agent.receiver.refused == {"no key": 5, "forged": 2, "duplicate": 1, "out of range": 1}
 
 
 @req("SEC-30")
