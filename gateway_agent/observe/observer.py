@@ -241,6 +241,7 @@ class Observer:
                 seen.software,
                 pne_id in stored and stored[pne_id].held,
                 tuple(memberships.get(pne_id, ())),
+                self._update_of(pne_id, {each.sg_id for each in memberships.get(pne_id, ())}),
             )
             for pne_id, seen in sorted(self._sightings.of_boards(stored).items())
         )

@@ -128,6 +128,8 @@ async def test_boards_of_a_group_are_asked_and_pull_over_their_sessions(tmp_path
         assert await asyncio.gather(*(lamp.board.finish() for lamp in lamps)) == [IMAGE] * 3
         for lamp in lamps:
             assert await lamp.board.report() == b""
+        shown = [each.update for each in home.app.observer().snapshot().boards]
+        assert [each and (each.agent_number, each.offered_number) for each in shown] == [(5, 0)] * 3
         told = [each.event for each in home.app.stream.recent() if isinstance(each.event, events.BoardUpdated)]
         assert {each.pne_id for each in told} == {"lamp.0", "lamp.1", "lamp.2"}
         everything = [data for wire in house.wires for data in wire.to_client + wire.to_server]
