@@ -24,7 +24,7 @@ from tests.unit import firmware_images
 _CHIPS = {board.chip.image_id: board.chip for board in all_boards().values()}
 _ROMFS = romfs.MAGIC + bytes([20, 4, 9, 2]) + b"ab" + bytes([5, 4, 1]) + b"c\2\0" + bytes([5, 7, 2]) + b"de\2\2xy"
 _UPDATE = build("agent", "agent esp32 mpy6", 7, _ROMFS, lambda octets: bytes(64))
-_FIRMWARE = build("firmware", "firmware ESP32_GENERIC-OTA", 2**32, b"\xe9" * 1500, lambda octets: bytes(64))
+_FIRMWARE = build("firmware", "firmware ESP32_GENERIC-OTA", 2**32 - 1, b"\xe9" * 1500, lambda octets: bytes(64))
 _TRAVELS = envelope.parse(_UPDATE).without_image()
 _MANIFESTS = tuple(envelope.parts(octets)[l.MANIFEST] for octets in (_UPDATE, _FIRMWARE))
 _PEM = UpdateKey(ec.derive_private_key(7, ec.SECP256R1()).public_key()).pem()

@@ -207,7 +207,7 @@ async def test_a_gateway_that_hears_no_boards_says_so_while_it_sends(
     await asyncio.sleep(15)
     assert "No board is heard on hci7: bluetoothd does not scan." in alarms(app)["radio"]
     assert "hci7 BLE" in app.networks()
-    status._show(json.loads(json.dumps(steering._status(app.observer().snapshot()), default=asdict)))
+    status._show(json.loads(json.dumps(steering._status(app.observer().snapshot(), []), default=asdict)))
     shown = " ".join(capsys.readouterr().out.split())
     assert "keys go to hci7 BLE, lo 127.255.255.255" in shown
     assert "hci7: 0 broadcasts sent, 0 failed; no boards are heard on it: bluetoothd does not scan" in shown

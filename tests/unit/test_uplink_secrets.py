@@ -28,7 +28,7 @@ from message_plane.links.mqtt_section import BrokerFiles, MqttSection
 
 PACKAGES = ("cpns", "gateway_agent", "key_servers", "keycast", "message_plane", "mikey_sakke", "suit")
 SECRET = re.compile(r"(.*_)?(password|secret|private|master|ssk|pvt|gmk|euk|gkek|token|key)")
-PUBLIC = {"signing_key", "has_key", "request_key", "answer_key", "pub_auth_key", "pub_enc_key"}
+PUBLIC = {"signing_key", "update_key", "has_key", "request_key", "answer_key", "pub_auth_key", "pub_enc_key"}
 PASSWORD = "s3cret p%ssword/@:?#"
 IN_URL = "s3cret%20p%25ssword%2F%40%3A%3F%23"
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
