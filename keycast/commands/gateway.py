@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -217,7 +218,7 @@ def run(
 
 async def _run(opening: "contextlib.AbstractAsyncContextManager[Home]") -> None:
     from keycast.services.gateway_watch import GatewayWatch
-    from keycast.services.supervisor import serve
+    from keycast.services.supervisor import nothing, serve
 
     async with opening as home:
         await home.start()
@@ -227,9 +228,8 @@ async def _run(opening: "contextlib.AbstractAsyncContextManager[Home]") -> None:
             | {"networks": [asdict(each) for each in app.broadcasts()]},
             watch.status(),
         )
-        if is_at_terminal():
-            _say_link(home)
-        await serve(watch.status, app.endpoint.failed, app.gateway.failed, trouble=watch.trouble)
+        begun = partial(_say_link, home) if is_at_terminal() else nothing
+        await serve(watch.status, app.endpoint.failed, app.gateway.failed, trouble=watch.trouble, begun=begun)
 
 
 def _say_link(home: "Home") -> None:

@@ -58,18 +58,28 @@ def watchdog_s() -> float:
     return int(microseconds) / 1e6 if is_ours and microseconds.isascii() and microseconds.isdigit() else 0.0
 
 
-async def serve(status: Sentence, *failures: "asyncio.Future[Any] | None", trouble: Sentence = no_trouble) -> None:
+def nothing() -> None:
+    """Do nothing."""
+
+
+async def serve(
+    status: Sentence,
+    *failures: "asyncio.Future[Any] | None",
+    trouble: Sentence = no_trouble,
+    begun: Callable[[], None] = nothing,
+) -> None:
     """Tell the service manager that this process serves now, and go on until it is `interrupted`.
 
     `status` returns what `systemctl status` shows. While `trouble` returns a sentence, that is shown in its place and
     the watchdog hears nothing, so that the service manager restarts the process after the time of its unit. The same
-    happens if the event loop stands still, as this runs on it.
+    happens if the event loop stands still, as this runs on it. `begun` is called once Ctrl-C ends this in order.
     """
     end = asyncio.create_task(interrupted(*failures))
     await asyncio.sleep(0)  # it is ready to be interrupted before it says so
     text = status()
     tell("READY=1", f"STATUS={text}", "WATCHDOG=1")
     garbage.search_rarely()
+    begun()
     telling = asyncio.create_task(_keep_telling(status, trouble, text))
     try:
         await asyncio.wait([end, telling], return_when=asyncio.FIRST_COMPLETED)
