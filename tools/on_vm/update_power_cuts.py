@@ -16,6 +16,7 @@ import vfs
 _, IMAGE, FOLDER, KIND, END = sys.argv
 SECTOR = 4096
 LABELS = "ota_0", "ota_1"
+EIO = -5
 
 
 class Cut(BaseException):
@@ -84,20 +85,34 @@ class Disk:
 
 
 class Mounted:
-    """The disk of one start: what the file system of an earlier one does when its files are collected, is nothing."""
+    """The disk of one start. Once the power is cut, or after that start, the file system hears of I/O errors only.
+
+    An exception would jump through littlefs and leave its lists half changed; its open files are closed later, when
+    they are collected.
+    """
 
     on = True
 
     def readblocks(self, block, buffer, offset=0):
-        if self.on:
-            disk.readblocks(block, buffer, offset)
+        if not (self.on and power.on):  # without allocation: the heap is locked while files are collected
+            return EIO
+        disk.readblocks(block, buffer, offset)
 
     def writeblocks(self, block, buffer, offset):
-        if self.on:
+        if not (self.on and power.on):
+            return EIO
+        try:
             disk.writeblocks(block, buffer, offset)
+        except Cut:
+            return EIO
 
     def ioctl(self, operation, argument):
-        return disk.ioctl(operation, argument) if self.on else 0
+        if not (self.on and power.on):
+            return EIO
+        try:
+            return disk.ioctl(operation, argument)
+        except Cut:
+            return EIO
 
 
 class Records(dict):
@@ -336,12 +351,13 @@ def run(board, states=()):
             states.append((power.changes, saved(board)))
         try:
             board.start()
-        except Reset:
-            continue
-        except Cut:
-            power.on = True
-        except Done:
-            return
+        except (Exception, Reset, Cut, Done) as end:
+            if not power.on:  # whatever the board made of its last I/O error
+                power.on = True
+            elif isinstance(end, Done):
+                return
+            elif not isinstance(end, Reset):
+                raise
     raise ValueError("the update does not come to its end")
 
 
