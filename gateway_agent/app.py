@@ -215,6 +215,7 @@ class GatewayApp:
             clock=SystemClock(),
             tell=self.tell,
             counters=self.counters,
+            set_alarm=administration.set_alarm,
         )
         self.updates.open()
         self.stream.follow(self.updates.follow)

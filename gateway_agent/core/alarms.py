@@ -20,6 +20,7 @@ SERVER = "server"  # the CPNS Server does not answer
 CONFIGURATION = "configuration"  # the file is another one than the gateway was started with
 PAGE = "page"  # the page, or /metrics, cannot be served
 MQTT = "mqtt"  # the broker of Home Assistant refuses this gateway, or is away
+UPDATE = "update"  # boards went back from an update that is offered, or refused it
 CODES = {
     OLD_COPY: "KC1001",
     STORE: "KC1002",
@@ -32,6 +33,7 @@ CODES = {
     PAGE: "KC1009",
     MQTT: "KC1010",
     CONFIGURATION: "KC1011",
+    UPDATE: "KC1012",
 }
 """The code of each kind, by which docs/troubleshooting.md knows it."""
 
@@ -61,7 +63,7 @@ class Alarms:
         self._standing: dict[tuple[str, str], Alarm] = {}
 
     def set(self, kind: str, text: str, about: str = "") -> None:
-        """Raise an alarm of a kind. `about`: the name of the network, for kinds that each network can have.
+        """Raise an alarm of a kind. `about`: what it is about, such as a network, for kinds that can stand twice.
 
         An alarm that is raised already keeps its time, gets the new text and is not told again.
         """

@@ -56,7 +56,8 @@ class UpdateAiring:
         """Return the position of the airing of an offer, and its length; 0 and 0 without an airing."""
         if not offer.by_broadcast:
             return 0, 0
-        return offer.position, len(self._schedule(offer.update_id))
+        length = len(self._schedule(offer.update_id))
+        return min(offer.position, length), length  # an earlier release may have had a longer one
 
     def problem(self, offer: UpdateOffer) -> str:
         """Return why the airing of an offer does not go on, in words; "" if it does, or has ended."""

@@ -14,6 +14,7 @@ from gateway_agent.updates.board_reports import BoardReports
 from gateway_agent.updates.catalogue import Catalogue
 from gateway_agent.updates.limits import TOLD_PER_HOUR, PullTurns, UpdateLimits
 from gateway_agent.updates.offers import UpdateOffer
+from gateway_agent.updates.pulls import Pulls
 from gateway_agent.updates.reports import UpdateReport
 from suit import numbers as n
 
@@ -34,6 +35,7 @@ class BoardAnswers:
         board_reports: BoardReports,
         airing: UpdateAiring,
         key: bytes,
+        pulls: Pulls,
         is_on_bluetooth: Callable[[str], bool],
         clock: Clock,
         tell: events.Tell,
@@ -48,6 +50,7 @@ class BoardAnswers:
         self._board_reports = board_reports
         self._airing = airing
         self._key = key
+        self._pulls = pulls
         self._is_on_bluetooth = is_on_bluetooth
         self._clock = clock
         self._tell = tell
@@ -78,17 +81,20 @@ class BoardAnswers:
     def forget_board(self, pne_id: str) -> None:
         """Forget what a board that is gone has asked for."""
         self._limits.forget_board(pne_id)
+        self._pulls.forget_board(pne_id)
         self._told.reset(pne_id)
 
     def forget_update(self, update_id: bytes) -> None:
         """Forget who has asked for an update that is not offered any more."""
         self._limits.forget_update(update_id)
+        self._pulls.forget_update(update_id)
         self._turns.forget_update(update_id)
 
     def _report(self, pne_id: str, report: UpdateReport) -> bytes:
         if not self._limits.report(pne_id, self._clock.monotonic()):
             raise TooMany("too many reports; wait a minute")
         self._counters["update_reports"] += 1
+        self._pulls.forget_board(pne_id)  # it says what it misses now
         before = self._board_reports.take(pne_id, report, self._clock.unix())
         self._tell_changes(pne_id, before, report)
         key = self._key if not report.key_id else b""
@@ -113,6 +119,7 @@ class BoardAnswers:
         except IndexError as wrong:
             raise MalformedMessage(str(wrong)) from None
         self._counters["update_pieces"] += 1
+        self._pulls.answered(pne_id, update_id, what, index, self._clock.unix())
         return reports.piece(octets)
 
     def _wait_s(self, pne_id: str, offer: UpdateOffer, report: UpdateReport) -> int:

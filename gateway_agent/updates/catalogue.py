@@ -7,7 +7,7 @@ with its file or not at all. At the start every file is checked again as when it
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -68,9 +68,9 @@ class Catalogue:
         """Read and check the offers of the last run, and erase files without one. Raises StoreFailed.
 
         An offer whose file is missing, damaged or signed by another key is forgotten, with a line in the log, and so
-        is one whose boards are gone.
+        is one whose boards and groups are gone.
         """
-        stored, present = self._store.updates.offers(), set(self._store.pn.pnes())
+        stored = self._store.updates.offers()
         for each in stored:
             try:
                 update = update_file.read(self._read(each.update_id), self._key)
@@ -79,11 +79,10 @@ class Catalogue:
             except (CpnsError, GatewayError) as problem:
                 _log.warning("KC1414 update %s is not offered any more: %s. %s", each.update_id.hex(), problem, _AGAIN)
                 continue
-            boards = each.boards & present
-            if boards or each.groups or not each.boards:
-                to = Whom(boards, each.groups, each.by_broadcast, each.sealed_for)
-                offer = _offer(update, to, each.offered_at)
-                self._offers[each.update_id] = replace(offer, position=each.position)
+            to = Whom(each.boards, each.groups, each.by_broadcast, each.sealed_for)
+            offer = replace(_offer(update, to, each.offered_at), position=each.position)
+            for left in self._left([offer]):
+                self._offers[each.update_id] = left
                 self._updates[each.update_id] = update
         if [_row(each) for each in self.offers] != stored:
             with contextlib.suppress(StoreFailed):  # the next start does it
@@ -93,8 +92,8 @@ class Catalogue:
     async def add(self, octets: bytes, to: Whom, unix: int) -> UpdateOffer:
         """Offer the update in a file to whom it is for, from `unix` on, in Unix seconds.
 
-        Raises MalformedMessage, NotAuthentic, NotAllowed (a newer one is offered there) and StoreFailed; then nothing
-        has changed.
+        Raises MalformedMessage, NotAuthentic, NotAllowed (such as that a newer one is offered there), Unknown (those
+        that it is for have been removed meanwhile) and StoreFailed; then nothing has changed.
         """
         async with self._turn:
             update = await asyncio.to_thread(update_file.read, octets, self._key)
@@ -105,7 +104,10 @@ class Catalogue:
                 await asyncio.to_thread(self._write, new.update_id, octets)
             self._updates[new.update_id] = update
             try:
-                self._stand(rules.added(self.offers, new))
+                left = self._left([new])
+                if not left:
+                    raise Unknown("the boards and groups that it is for were removed meanwhile")
+                self._stand(rules.added(self.offers, *left))
             except BaseException:
                 if is_new:
                     del self._updates[new.update_id]
@@ -122,9 +124,9 @@ class Catalogue:
             self._stand([each for each in self.offers if each.update_id != update_id])
             return gone
 
-    def forget_board(self, pne_id: str) -> None:
-        """End the offers to a board that is gone. Raises StoreFailed; the next start does it then."""
-        left = rules.without_board(self.offers, pne_id)
+    def forget(self, *, boards: Collection[str] = (), groups: Collection[str] = ()) -> None:
+        """End the offers to boards and groups that are gone. Raises StoreFailed; the next start does it then."""
+        left = rules.without(self.offers, boards=boards, groups=groups)
         if left != self.offers:
             self._stand(left)
 
@@ -134,6 +136,17 @@ class Catalogue:
         if save:
             with self._store.transaction():
                 self._store.updates.set_position(update_id, position)
+
+    def _left(self, offers: Iterable[UpdateOffer]) -> list[UpdateOffer]:
+        """Return what is left of offers without boards that are retired, and groups that are deleted.
+
+        A group that this gateway has never heard of may get its first board later.
+        """
+        standing = list(offers)
+        boards = frozenset().union(*(each.boards for each in standing)) - set(self._store.pn.pnes())
+        groups = frozenset().union(*(each.groups for each in standing))
+        deleted = [sg_id for sg_id in groups if (of := self._store.inventory.group_or_deleted(sg_id)) and of.deleted]
+        return rules.without(standing, boards=boards, groups=deleted)
 
     def _stand(self, offers: Iterable[UpdateOffer]) -> None:
         """Make these the offers, first in the store; erase what no offer needs any more."""

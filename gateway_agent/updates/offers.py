@@ -45,12 +45,17 @@ def added(standing: Iterable[UpdateOffer], new: UpdateOffer) -> list[UpdateOffer
     """Return the offers that stand once `new` was added. Of one update there is one offer, which grows.
 
     An older update is offered no more to whom the new one is for. Raises NotAllowed if `new` is older than what is
-    offered there, or if there are too many.
+    offered there, if it is to be sealed and stands open for all boards, or if there are too many.
     """
     same = [each for each in standing if each.class_id == new.class_id]
     kept = [each for each in standing if each.class_id != new.class_id]
     for each in same:
         if each.update_id == new.update_id:
+            if new.sealed_for and each.to_all:  # all boards may pull it, and the first broadcast was in clear
+                raise NotAllowed(
+                    f"update {new.number} is offered to all boards already, which can read it: to seal it, first stop "
+                    f"that: keycast update withdraw {new.number}"
+                )
             new = _grown(each, new)
         elif each.number == new.number:
             raise NotAllowed(f"another update with number {new.number} is offered: sign this one with a higher number")
@@ -68,16 +73,12 @@ def added(standing: Iterable[UpdateOffer], new: UpdateOffer) -> list[UpdateOffer
     return [*kept, new]
 
 
-def without_board(standing: Iterable[UpdateOffer], pne_id: str) -> list[UpdateOffer]:
-    """Return the offers that stand once a board is gone. An offer that was for this board alone ends."""
-    left = []
-    for each in standing:
-        if pne_id in each.boards:
-            each = replace(each, boards=each.boards - {pne_id})
-            if each.to_all:
-                continue
-        left.append(each)
-    return left
+def without(
+    standing: Iterable[UpdateOffer], *, boards: Collection[str] = (), groups: Collection[str] = ()
+) -> list[UpdateOffer]:
+    """Return the offers that stand once these boards and groups are gone. An offer that was for nobody else ends."""
+    left = (each if each.to_all else _narrowed(each, boards, groups) for each in standing)
+    return [each for each in left if each is not None]
 
 
 def offered(
@@ -123,5 +124,15 @@ def _without(old: UpdateOffer, new: UpdateOffer) -> UpdateOffer | None:
         return None
     if old.to_all:
         return old
-    left = replace(old, boards=old.boards - new.boards, groups=old.groups - new.groups)
+    return _narrowed(old, new.boards, new.groups)
+
+
+def _narrowed(old: UpdateOffer, boards: Collection[str], groups: Collection[str]) -> UpdateOffer | None:
+    """Return what is left of an offer to some boards and groups without these, None for nothing.
+
+    A broadcast that was sealed for one of these groups ends, as no board is left that could read it.
+    """
+    left = replace(old, boards=old.boards.difference(boards), groups=old.groups.difference(groups))
+    if left.sealed_for and left.sealed_for not in left.groups:
+        left = replace(left, by_broadcast=False, sealed_for="", position=0)
     return None if left.to_all else left

@@ -9,7 +9,7 @@ from suit import numbers as n
 CLASS_ID = 16  # octets
 CLASSES_MAX = 8
 _KEY_IDS = (0, n.ID)  # octets
-_NUMBER_MAX = 2**63 - 1  # SQLite's
+_DETAIL_MAX = 0xFFFF  # no update has so many pieces
 
 STATES = {
     n.IDLE: "idle",
@@ -62,8 +62,9 @@ class UpdateReport:
 def request(octets: bytes) -> UpdateReport | tuple[bytes, int, int]:
     """Return the UpdateReport or, of a PIECE, (update ID, what, index) in a request. Raises MalformedMessage."""
     match decode(octets):
-        case [n.REPORT, classes, key_id, *numbers] if len(numbers) == 5:
-            return UpdateReport(_class_ids(classes), _octets(key_id, *_KEY_IDS), *map(_number, numbers))
+        case [n.REPORT, classes, key_id, *numbers, detail] if len(numbers) == 4:
+            of = _class_ids(classes), _octets(key_id, *_KEY_IDS)
+            return UpdateReport(*of, *map(_number, numbers), _number(detail, _DETAIL_MAX))
         case [n.PIECE, update_id, what, index]:
             return _octets(update_id, n.ID), _number(what), _number(index)
     raise MalformedMessage("no request about an update")
@@ -122,7 +123,7 @@ def _octets(value: object, *lengths: int) -> bytes:
     return value
 
 
-def _number(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _NUMBER_MAX:
-        raise MalformedMessage("no number")
+def _number(value: object, most: int = n.NUMBER_MAX) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise MalformedMessage(f"no number from 0 to {most}")
     return value

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-import binascii
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -21,8 +21,10 @@ from gateway_agent.updates.answers import BoardAnswers
 from gateway_agent.updates.asking import AskingBoards
 from gateway_agent.updates.board_reports import BoardReports
 from gateway_agent.updates.catalogue import Catalogue, Whom
+from gateway_agent.updates.failures import FailedUpdates, SetAlarm
 from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.ports import QuickAir
+from gateway_agent.updates.pulls import Pulls
 from gateway_agent.updates.status import BoardStatus, OfferStatus
 from gateway_agent.updates.update_key import UpdateKey
 
@@ -44,6 +46,7 @@ class BoardUpdates:
         clock: Clock,
         tell: events.Tell,
         counters: Counter[str],
+        set_alarm: SetAlarm,
     ) -> None:
         """`folder` is that of the signed files. `key` is the one of the configuration, if it names one.
         `frame_keys` returns the key of the adverts of a generation, or no key if it has ended.
@@ -60,6 +63,8 @@ class BoardUpdates:
         self._key = key
         self._catalogue = Catalogue(store, folder, key)
         self._reports = BoardReports(store)
+        self._failures = FailedUpdates(self._catalogue, self._reports, boards, self._groups_of, set_alarm)
+        self._pulls = Pulls()
         self._airing = UpdateAiring(
             self._catalogue,
             air,
@@ -74,6 +79,7 @@ class BoardUpdates:
             board_reports=self._reports,
             airing=self._airing,
             key=b"" if key is None else key.octets,
+            pulls=self._pulls,
             is_on_bluetooth=is_on_bluetooth,
             clock=clock,
             tell=tell,
@@ -90,11 +96,13 @@ class BoardUpdates:
         """Go on with the airings, and ask boards that have a session from before and lack the key or an update."""
         self._reports.start()
         self._airing.start()
+        self._failures.start()
         self._asking.ask(self._that_lack_something())
 
     async def close(self) -> None:
         """Stop all work; it goes on at the next start. The store stays open."""
         await self._asking.close()
+        await self._failures.close()
         await self._airing.close()
         await self._reports.close()
 
@@ -123,7 +131,7 @@ class BoardUpdates:
             raise NotAllowed("no network for broadcasts is up: leave out --broadcast, and boards pull the update")
         try:
             octets = base64.b64decode(file, validate=True)
-        except binascii.Error:
+        except (ValueError, TypeError):
             raise MalformedMessage("the file does not come in base64") from None
         before = self._catalogue.offers
         to = Whom(frozenset(boards), frozenset(groups) | frozenset(filter(None, [sealed])), broadcast, sealed)
@@ -169,22 +177,29 @@ class BoardUpdates:
         last = self._reports.of(pne_id)
         if last is None:
             return None
-        return status.of_board(pne_id, last, rules.offered(self._catalogue.offers, pne_id, groups, last.report))
+        offer = rules.offered(self._catalogue.offers, pne_id, groups, last.report)
+        pull = None if offer is None else self._pulls.of(pne_id, offer.update_id)
+        pieces = 0 if offer is None else self._catalogue.update(offer.update_id).pieces
+        return status.of_board(pne_id, last, offer, pull, pieces)
 
     def follow(self, event: events.Event) -> None:
-        """Forget a board that is gone, soon after the event that says so."""
+        """Forget a board or a group that is gone, soon after the event that says so."""
         if isinstance(event, events.Retired):
             asyncio.get_running_loop().call_soon(self._forget_board, event.pne_id)
+        elif isinstance(event, events.GroupDeleted):
+            asyncio.get_running_loop().call_soon(partial(self._forget, groups=[event.sg_id]))
 
     def _forget_board(self, pne_id: str) -> None:
-        before = self._catalogue.offers
         self._answers.forget_board(pne_id)
         self._reports.forget(pne_id)
-        try:
-            self._catalogue.forget_board(pne_id)
+        self._forget(boards=[pne_id])
+        with contextlib.suppress(StoreFailed):  # the next start does it
             self._reports.save()
-        except StoreFailed:  # the next start does it
-            return
+
+    def _forget(self, **gone: Collection[str]) -> None:
+        before = self._catalogue.offers
+        with contextlib.suppress(StoreFailed):  # the next start does it
+            self._catalogue.forget(**gone)
         self._end_what_is_gone(before)
 
     def _end_what_is_gone(self, before: Iterable[UpdateOffer]) -> None:
@@ -193,6 +208,7 @@ class BoardUpdates:
             if self._catalogue.offer(each.update_id) is None:
                 self._airing.stop(each.update_id)
                 self._answers.forget_update(each.update_id)
+        self._failures.look()
 
     def _named(self, update: str | None) -> UpdateOffer:
         offers = self._catalogue.offers

@@ -1,10 +1,11 @@
 """How far updates are, for people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway_agent.updates import reports
 from gateway_agent.updates.board_reports import LastReport
 from gateway_agent.updates.offers import UpdateOffer
+from gateway_agent.updates.pulls import Pull
 from suit import numbers as n
 
 
@@ -41,7 +42,7 @@ class BoardStatus:
 
     `wanted_number`: what it works on or has tried last. A number is 0 for none. `state`: a word, "" if the board has
     said nothing; `text`: the same in words for people; `reason`: why it went back or refused, "" if it did not;
-    `missing_count`: pieces that it missed then; `since`: Unix seconds when it came into this state, 0 for not
+    `missing_count`: pieces that it misses, 0 if that is not known; `since`: Unix seconds when it came into this state, 0 for not
     known; `has_key`: it has an update key.
     """
 
@@ -63,9 +64,21 @@ def unknown(pne_id: str) -> BoardStatus:
     return BoardStatus(pne_id, 0, 0, 0, 0, "", "has not reported", "", 0, 0, False)
 
 
-def of_board(pne_id: str, last: LastReport, offer: UpdateOffer | None) -> BoardStatus:
-    """Return the status of a board from what it has said last and what it is offered."""
-    report = last.report
+def of_board(
+    pne_id: str, last: LastReport, offer: UpdateOffer | None, pull: Pull | None = None, pieces: int = 0
+) -> BoardStatus:
+    """Return the status of a board from what it has said last and what it is offered.
+
+    `pull`: what it was answered of that since then; `pieces`: how many the update has.
+    """
+    report, since = last.report, last.since
+    if offer is not None and pull is not None:
+        if (report.state, report.wanted) == (n.COLLECTING, offer.number):
+            missing = max(0, report.detail - pull.count)
+        else:  # what it has heard of a broadcast is known once it reports
+            missing = 0 if offer.by_broadcast else max(0, pieces - pull.count)
+            since = pull.since
+        report = replace(report, state=n.COLLECTING, wanted=offer.number, detail=missing)
     return BoardStatus(
         pne_id=pne_id,
         agent_number=report.agent_number,
@@ -76,6 +89,6 @@ def of_board(pne_id: str, last: LastReport, offer: UpdateOffer | None) -> BoardS
         text=reports.in_words(report, offer is not None),
         reason=reports.reason_in_words(report),
         missing_count=report.detail if report.state == n.COLLECTING else 0,
-        since=last.since,
+        since=since,
         has_key=bool(report.key_id),
     )

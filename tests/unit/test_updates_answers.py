@@ -12,6 +12,7 @@ import pytest
 from cpns.cborlite import decode, encode
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, TooMany, Unknown
 from gateway_agent.core import events
+from gateway_agent.core.alarms import UPDATE
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.radios.air import AllMedia
 from gateway_agent.store.errors import StoreFailed
@@ -43,6 +44,7 @@ class World:
         self.on_bluetooth: set[str] = set()
         self.medium = ScriptedMedium(name="wifi", airtime=0.009, gap=0.31)
         self.counters: Counter[str] = Counter()
+        self.alarms: dict[str, str] = {}
         self.open()
 
     def open(self) -> None:
@@ -71,6 +73,7 @@ class World:
             clock=Clock(),
             tell=self.tell,
             counters=self.counters,
+            set_alarm=self.set_alarm,
         )
         self.updates.open()
         self.updates.start()
@@ -78,6 +81,10 @@ class World:
     def tell(self, event: events.Event) -> None:
         self.told.append(event)
         self.updates.follow(event)
+
+    def set_alarm(self, kind: str, text: str, about: str) -> None:
+        assert kind == UPDATE
+        self.alarms = {id: text for id, text in (self.alarms | {about: text}).items() if text}
 
     async def close(self) -> None:
         await self.updates.close()

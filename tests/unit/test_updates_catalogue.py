@@ -102,7 +102,7 @@ async def test_one_update_offered_twice_is_one_offer(tmp_path: Path) -> None:
 async def test_a_board_that_is_gone_is_forgotten_here_and_after_a_restart(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
     await catalogue.add(FIVE, Whom(frozenset({"lamp", "door"})), 100)
-    catalogue.forget_board("lamp")
+    catalogue.forget(boards=["lamp"])
     assert [each.boards for each in catalogue.offers] == [{"door"}]
     with store.transaction():
         store.pn.set_retired("door")

@@ -121,5 +121,5 @@ def test_the_agent_comes_before_the_firmware() -> None:
 
 def test_an_offer_ends_with_the_last_board_that_it_was_for() -> None:
     found = standing(update(5), update(6, "lamp"), update(7, "door", groups=("home/lights",)))
-    left = offers.without_board(offers.without_board(found, "lamp"), "door")
+    left = offers.without(found, boards=["lamp", "door"])
     assert [(each.number, each.boards) for each in left] == [(5, frozenset()), (7, frozenset())]
