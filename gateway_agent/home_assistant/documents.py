@@ -11,7 +11,8 @@ from typing import Any
 
 from cpns import delivery_report
 from gateway_agent.home_assistant.naming import COMMAND, OFFLINE, ONLINE, MqttNames, printable
-from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup
+from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownUpdate
+from gateway_agent.updates.reports import STATES
 
 Message = tuple[str, bytes]
 """A topic and a payload. A broker forgets what it keeps at the topic when the payload is empty."""
@@ -99,6 +100,7 @@ def states(names: MqttNames, shown: Shown) -> Iterator[Message]:
         state = {"board": printable(shown.pne_id), "heard": _time(shown.heard_at), "link": link or None}
         state |= {"confirmed": _time(shown.confirmed_at), "version": shown.version or None}
         state["groups"] = {printable(sg_id): version or None for sg_id, version in shown.groups}
+        state |= _update_state(shown.update)
         yield names.board(shown.pne_id, "state"), _octets(state)
         yield names.board(shown.pne_id, "availability"), ONLINE if shown.available else OFFLINE
 
@@ -159,7 +161,23 @@ def _board(state: str) -> dict[str, dict[str, Any]]:
         "link": {"p": "sensor", "name": "Link", "dev_cla": "enum", "ops": list(LINKS), "val_tpl": value % "link"}
         | _DIAGNOSTIC,
         "version": {"p": "sensor", "name": "Confirmed version", "val_tpl": value % "version"} | groups,
+        UPDATE: {"p": "sensor", "name": "Update", "dev_cla": "enum", "ops": [*STATES.values()]}
+        | {"val_tpl": value % UPDATE, "json_attr_t": state, "json_attr_tpl": "{{ value_json.update_details | tojson }}"}
+        | _DIAGNOSTIC,
     }
+
+
+def _update_state(of: ShownUpdate | None) -> dict[str, Any]:
+    """Return what is said of the update of a board; a number or a reason is null for none, a later release's state too."""
+    if of is None:
+        return {UPDATE: None, "update_details": {}}
+    details = {
+        "agent": of.agent_number or None,
+        "firmware": of.firmware_number or None,
+        "offered": of.offered_number or None,
+        "reason": of.reason or None,
+    }
+    return {UPDATE: of.state if of.state in STATES.values() else None, "update_details": details}
 
 
 def _on(value: bool) -> str:

@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
-from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome
+from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome, ShownUpdate
 from gateway_agent.observe.snapshot import BoardView, ServiceGroupView, Snapshot
+from gateway_agent.updates.status import BoardStatus
 
 SILENT_S = 2 * 86_400
 """A board asks for its keys once a day at least, so one that was not heard for two days is not available."""
@@ -52,7 +53,13 @@ def _board(board: BoardView, now: int) -> ShownBoard:
         link=newest.link if newest else "",
         version=newest.version_text if newest and newest.version else "",
         groups=tuple((each.sg_id, each.version_text if each.version else "") for each in board.memberships),
+        update=None if board.update is None else _update(board.update),
     )
+
+
+def _update(of: BoardStatus) -> ShownUpdate:
+    """Return what is shown of an update, without the pieces that are missing: that would be a message for each piece."""
+    return ShownUpdate(of.state, of.agent_number, of.firmware_number, of.offered_number, of.reason)
 
 
 def _step(value: int, step: int) -> int:

@@ -34,10 +34,22 @@ class ShownGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class ShownUpdate:
+    """How far a board is with updates, as in `updates.status.BoardStatus`; a number is 0 for none."""
+
+    state: str
+    agent_number: int
+    firmware_number: int
+    offered_number: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownBoard:
     """A board. `available`: it was heard in the last two days. `groups`: (SG ID, confirmed version) of each of its.
 
-    `link`: by which link the last confirmed key came, "" if that is not known; `version`: that key's, in words.
+    `link`: by which link the last confirmed key came, "" if that is not known; `version`: that key's, in words;
+    `update`: None if the board has said nothing about updates.
     """
 
     pne_id: str
@@ -48,6 +60,7 @@ class ShownBoard:
     link: str
     version: str
     groups: tuple[tuple[str, str], ...]
+    update: ShownUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True)

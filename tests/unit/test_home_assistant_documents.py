@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway_agent.home_assistant import documents
 from gateway_agent.home_assistant.naming import MqttNames, tag
 from gateway_agent.home_assistant.publisher import Publisher
-from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome
+from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome, ShownUpdate
 from tests.unit.home_assistant_schema import faults
 
 NAMES = MqttNames("keycast", "homeassistant", "gw.home")
@@ -39,7 +39,7 @@ def test_a_discovery_message_is_what_the_documentation_asks_for(shown, allowed):
 def test_each_entity_that_people_are_promised_is_there():
     assert set(found(GATEWAY)["cmps"]) == {"alarm", "uplink", "version", "release"}
     assert set(found(GROUP)["cmps"]) == {"version", "confirmed", "members", "key_age", "re_keyed", "update"}
-    assert set(found(BOARD)["cmps"]) == {"heard", "confirmed", "link", "version"}
+    assert set(found(BOARD)["cmps"]) == {"heard", "confirmed", "link", "version", "update"}
     assert found(GROUP)["cmps"]["re_keyed"]["evt_typ"][0] == "re-keyed"
 
 
@@ -83,6 +83,23 @@ def test_what_is_not_known_is_null_which_home_assistant_shows_as_unknown():
     (_, state), (_, availability) = documents.states(NAMES, board)
     assert [json.loads(state)[key] for key in ("heard", "confirmed", "link", "version")] == [None] * 4
     assert availability == b"offline"
+
+
+def test_the_update_of_a_board_is_shown_with_the_reason_for_which_it_went_back():
+    update = ShownUpdate("fell-back", 5, 0, 7, "it did not reach its gateway with it")
+    (_, octets), _ = documents.states(NAMES, replace(BOARD, update=update))
+    state = json.loads(octets)
+    assert state["update"] == "fell-back" and state["update"] in found(BOARD)["cmps"]["update"]["ops"]
+    assert state["update_details"] == {
+        "agent": 5,
+        "firmware": None,
+        "offered": 7,
+        "reason": "it did not reach its gateway with it",
+    }
+    (_, octets), _ = documents.states(NAMES, replace(BOARD, update=replace(update, state="unknown")))
+    assert json.loads(octets)["update"] is None  # the state of a later release is none of the options
+    (_, octets), _ = documents.states(NAMES, BOARD)
+    assert (json.loads(octets)["update"], json.loads(octets)["update_details"]) == (None, {})
 
 
 def test_a_link_of_a_later_release_is_one_of_the_options():

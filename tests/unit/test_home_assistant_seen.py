@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from gateway_agent.home_assistant.seen import AGE_EVERY_S, HEARD_EVERY_S, SILENT_S, shown_of
+from gateway_agent.home_assistant.shown import ShownUpdate
 from gateway_agent.observe.snapshot import BoardView, MemberView
+from gateway_agent.updates.status import BoardStatus
 
 NOW = 1_800_000_000
 MEMBER = MemberView("home/lights", "lamp", "confirmed", 7, "0.7", "wifi", 2, NOW - 100)
@@ -54,6 +56,14 @@ def test_a_key_that_was_confirmed_while_there_was_no_date_is_shown():
     undated = replace(MEMBER, confirmed_at=0)
     (board,) = shown(replace(BOARD, memberships=(lacking, undated))).boards
     assert (board.version, board.link, board.confirmed_at) == ("0.7", "wifi", 0)
+
+
+def test_an_update_is_shown_without_the_pieces_that_are_missing():
+    update = BoardStatus("lamp", 5, 3, 7, 7, "collecting", "collects 7", "", 12, NOW, True)
+    (board,) = shown(replace(BOARD, update=update)).boards
+    assert board.update == ShownUpdate("collecting", 5, 3, 7, "")
+    assert shown(replace(BOARD, update=replace(update, missing_count=11))).boards == (board,)
+    assert shown().boards[0].update is None
 
 
 def test_addresses_are_not_shown():

@@ -105,10 +105,30 @@ def _span(of: DeliveryView) -> str:
     return f"{seconds} s" if seconds > 0 else "less than 1 s"
 
 
+def software(board: BoardView) -> str:
+    """Return what a board runs, and what it does about updates if it does anything: "version 1.2, update 5"."""
+    parts = [f"version {board.software}"] if board.software else []
+    if (update := board.update) is not None:
+        parts += [f"update {update.agent_number}"] if update.agent_number else []
+        parts += [f"firmware {update.firmware_number}"] if update.firmware_number else []
+        if update.offered_number and not update.reason:
+            missing = f": {count(update.missing_count, 'piece')} missing" if update.missing_count else ""
+            parts += [f"{update.text}{missing}"]
+    return ", ".join(parts)
+
+
+def failed_update(board: BoardView) -> str:
+    """Return from which update a board went back, or which it refused, and why; "" for none."""
+    update = board.update
+    return f"{update.text}, because {update.reason}" if update is not None and update.reason else ""
+
+
 def is_behind(board: BoardView, versions: dict[str, int]) -> bool:
     """Return True if a person should look at a board. `versions`: the newest one of each group."""
     is_silent = board.age_s is not None and board.age_s > _SILENT_S
-    return board.held or is_silent or any(each.version != versions[each.sg_id] for each in board.memberships)
+    if board.held or is_silent or failed_update(board):
+        return True
+    return any(each.version != versions[each.sg_id] for each in board.memberships)
 
 
 def summary(snapshot: Snapshot) -> str:
