@@ -74,8 +74,9 @@ class FailedUpdates:
 def _text(offer: UpdateOffer, failed: list[str]) -> str:
     more = len(failed) - _NAMED_MAX
     who = "; ".join(failed[:_NAMED_MAX]) + (f"; and {more} more" if more > 0 else "")
-    boards = "1 board" if len(failed) == 1 else f"{len(failed)} boards"
+    one = len(failed) == 1
+    boards = "1 board, which works with what it had" if one else f"{len(failed)} boards, which work with what they had"
     return (
-        f"{offer.kind.capitalize()} update {offer.number} does not run on {boards}, which work with what they had: {who}. "
+        f"{offer.kind.capitalize()} update {offer.number} does not run on {boards}: {who}. "
         f"Look at keycast update status, then offer a newer one, or: keycast update withdraw {offer.number}"
     )

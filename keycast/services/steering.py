@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from cpns.errors import NotAllowed
+from cpns.errors import MalformedMessage, NotAllowed
 from gateway_agent import pairing_secret
 from gateway_agent.app import GatewayApp
 from gateway_agent.control import Command, attended
@@ -126,6 +126,9 @@ async def _offer(
     broadcast: bool,
     sealed: str,
 ) -> OfferStatus:
+    names = [sealed, *boards, *groups] if isinstance(boards, list | tuple) and isinstance(groups, list | tuple) else [0]
+    if not isinstance(broadcast, bool) or not all(isinstance(each, str) for each in names):
+        raise MalformedMessage("boards and groups are lists of names, sealed is a name, and broadcast is true or false")
     for pne_id in boards:
         require(pne_id, app.boards(), "board")
     known = [each.group.sg_id for each in app.gateway.administration.groups()]

@@ -3,16 +3,20 @@
 import json
 import os
 import stat
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cpns.errors import MalformedMessage
 from keycast.board.faults import ImageUnusable
+from keycast.commands.update.sign import numbered
 from keycast.hardware.catalogue import all_boards
 from keycast.micropython_vm import compile, romfs
+from keycast.program import program
 from keycast.updates import file, images, offline_key
 from keycast.updates.faults import ImageRefused
 from private_store import sealed
@@ -174,6 +178,21 @@ def test_the_number_is_the_time_by_default_and_the_agent_that_of_this_release(tm
     update = envelope.parse((tmp_path / "a.suit").read_bytes())
     assert json.loads(signed.stdout)["number"] == update.number > 1_790_000_000
     assert update.image == compile.BOARD_IMAGE.read_bytes()
+
+
+@pytest.mark.parametrize("clock", [0, 1_699_999_999, 2**32])
+def test_a_clock_that_is_not_set_gives_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: int) -> None:
+    monkeypatch.setattr(time, "time", lambda: clock)
+    typed = ["update", "sign", "-o", str(tmp_path / "a.suit"), "--key", str(tmp_path / "update.key")]
+    refused = CliRunner().invoke(program(typed), typed)
+    assert refused.exit_code == 1 and "the clock of this computer says" in refused.output
+    chosen = CliRunner().invoke(program([*typed, "--number", "7"]), [*typed, "--number", "7"])
+    assert "no terminal to ask for the passphrase" in chosen.output  # it goes on
+
+
+def test_a_number_that_is_a_time_is_shown_as_one() -> None:
+    assert numbered(7) == "7" and numbered(1_699_999_999) == "1699999999"
+    assert numbered(1_800_000_000).startswith("1800000000 (2027-01-1")
 
 
 def test_the_folder_of_board_files_is_taken_as_it_is(tmp_path: Path, agent: Path) -> None:

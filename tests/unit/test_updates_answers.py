@@ -18,7 +18,7 @@ from gateway_agent.radios.air import AllMedia
 from gateway_agent.store.errors import StoreFailed
 from gateway_agent.store.store import GatewayStore
 from gateway_agent.store.tree_masters import fingerprint
-from gateway_agent.updates import board_reports, limits
+from gateway_agent.updates import board_reports, failures, limits
 from gateway_agent.updates.service import BoardUpdates
 from gateway_agent.updates.status import BoardStatus
 from gateway_agent.updates.update_key import UpdateKey
@@ -265,6 +265,82 @@ async def test_a_board_that_is_retired_is_forgotten_in_the_middle(world: World) 
         await lamp.piece(n.PAGE, 0)
     assert world.of("lamp").text == "has not reported"
     assert update_id.hex() not in {path.stem for path in (world.folder / "updates").iterdir()}
+
+
+async def test_a_group_that_is_deleted_is_forgotten_in_the_middle(world: World) -> None:
+    await world.offer(FIVE, group="home/lights")
+    lamp = world.board("lamp")
+    await lamp.report()
+    await lamp.piece(n.ENVELOPE, 0)
+    with world.store.transaction():
+        world.store.inventory.mark_deleted("home/lights")
+    world.tell(events.GroupDeleted("home/lights"))
+    await asyncio.sleep(0.1)
+    with pytest.raises(Unknown, match="not offered"):
+        await lamp.piece(n.PAGE, 0)
+    assert world.updates.status()["offers"] == [] and list((world.folder / "updates").iterdir()) == []
+
+
+async def test_the_pieces_that_a_board_misses_are_counted_while_it_pulls(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("is offered one", 0)
+    for what, index, missing in (
+        (n.ENVELOPE, 0, 10),
+        (n.PAGE, 0, 9),
+        (n.PAGE, 0, 9),  # its answer was lost
+        (n.FRAME, 0, 8),
+        (n.FRAME, 3, 7),
+        (n.FRAME, 3, 7),
+        (n.ENVELOPE, 0, 7),
+    ):
+        await lamp.piece(what, index)
+        seen = world.of("lamp")
+        assert (seen.state, seen.text, seen.wanted_number, seen.missing_count) == ("collecting", "collects 5", 5, missing)
+        assert seen.since == Clock().unix()
+    lamp.state, lamp.detail = n.COLLECTING, 6  # what it says counts
+    await lamp.report()
+    assert world.of("lamp").missing_count == 6
+    await lamp.piece(n.FRAME, 4)
+    assert world.of("lamp").missing_count == 5
+    lamp.state = n.WAITING
+    await lamp.report()
+    assert (world.of("lamp").state, world.of("lamp").missing_count) == ("waiting", 0)
+    assert world.of("door").text == "has not reported"
+
+
+async def test_what_a_board_has_heard_of_a_broadcast_is_not_counted_as_missing(world: World) -> None:
+    await world.offer(broadcast=True)
+    lamp = world.board("lamp")
+    await lamp.report()
+    await lamp.piece(n.PAGE, 0)
+    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("collects 5", 0)
+    lamp.state, lamp.detail = n.COLLECTING, 3
+    await lamp.report()
+    for index in range(5):
+        await lamp.piece(n.FRAME, index)
+    assert world.of("lamp").missing_count == 0  # never less
+    await world.updates.withdraw()
+    assert world.of("lamp").text == "collects 5"  # until it says that it has dropped it
+
+
+async def test_an_update_that_a_board_went_back_from_is_an_alarm_until_it_is_withdrawn(world: World) -> None:
+    update_id = await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    lamp.state, lamp.detail = n.FELL_BACK, n.NOT_CONFIRMED
+    await lamp.report()
+    await asyncio.sleep(failures.LOOK_EVERY_S + 1)
+    (text,) = world.alarms.values()
+    assert list(world.alarms) == [update_id.hex()] and "lamp went back, because it did not reach" in text
+    await world.close()
+    world.alarms.clear()
+    world.open()
+    await asyncio.sleep(1)
+    assert list(world.alarms.values()) == [text]  # a restart raises it again
+    await world.updates.withdraw()
+    assert world.alarms == {}
 
 
 async def test_that_a_board_fell_back_or_refused_is_told_once(world: World) -> None:

@@ -113,6 +113,48 @@ async def test_a_board_that_is_gone_is_forgotten_here_and_after_a_restart(tmp_pa
     store.close()
 
 
+async def test_a_group_that_is_deleted_is_forgotten_here_and_after_a_restart(tmp_path: Path) -> None:
+    store, catalogue = opened(tmp_path)
+    with store.transaction():
+        store.inventory.ensure_group("home/lights")
+    lights = frozenset({"home/lights"})
+    await catalogue.add(FIVE, Whom(frozenset(), lights | {"home/new"}, by_broadcast=True, sealed_for="home/lights"), 9)
+    await catalogue.add(signed(5, kind="firmware"), Whom(groups=lights), 9)
+    with store.transaction():
+        store.inventory.mark_deleted("home/lights")
+    store.close()
+    store, again = opened(tmp_path)
+    assert [(each.kind, each.groups, each.by_broadcast, each.sealed_for) for each in again.offers] == [
+        ("agent", {"home/new"}, False, "")  # of that one the gateway has never heard: it may come
+    ]
+    again.forget(groups=["home/new"])
+    assert again.offers == [] and is_whole(tmp_path, again)
+    store.close()
+
+
+async def test_a_board_that_is_retired_while_its_update_is_checked_is_offered_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, catalogue = opened(tmp_path)
+    write = catalogue._write
+
+    def meanwhile(update_id: bytes, octets: bytes) -> None:
+        write(update_id, octets)
+        loop.call_soon_threadsafe(retire)
+
+    def retire() -> None:
+        with store.transaction():
+            store.pn.set_retired("lamp")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(catalogue, "_write", meanwhile)
+    with pytest.raises(Unknown, match="were removed meanwhile"):
+        await catalogue.add(FIVE, Whom(frozenset({"lamp"})), 100)
+    assert catalogue.offers == [] and is_whole(tmp_path, catalogue)
+    assert (await catalogue.add(FIVE, Whom(frozenset({"lamp", "door"})), 100)).boards == {"door"}
+    store.close()
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "changed", "other", "open", "link"])
 async def test_a_file_that_is_not_as_it_was_is_not_offered(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture

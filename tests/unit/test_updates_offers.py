@@ -78,6 +78,31 @@ def test_a_broadcast_that_is_asked_for_again_begins_anew() -> None:
     assert again.by_broadcast and again.position == 0
 
 
+def sealed(number: int, *boards: str, by: str = "home/lights") -> UpdateOffer:
+    return replace(update(number, *boards, groups=(by,)), by_broadcast=True, sealed_for=by)
+
+
+@pytest.mark.req("SEC-30")
+def test_what_is_offered_to_all_is_not_sealed_any_more() -> None:
+    with pytest.raises(NotAllowed, match=r"update 5 is offered to all boards already.*keycast update withdraw 5"):
+        offers.added([update(5)], sealed(5))
+    (found,) = standing(update(5, "lamp"), sealed(5))  # one board, then the members of a group
+    assert (found.boards, found.groups, found.sealed_for) == ({"lamp"}, {"home/lights"}, "home/lights")
+    (found,) = standing(sealed(5), update(5))  # asked for without a seal, it is for all
+    assert found.to_all
+    assert numbers(standing(update(5), sealed(6))) == [5, 6]
+
+
+def test_a_sealed_broadcast_ends_where_a_newer_update_takes_its_group() -> None:
+    found = standing(sealed(5, "lamp"), update(6, groups=("home/lights",)))
+    assert [(each.number, each.boards, each.by_broadcast, each.sealed_for) for each in found] == [
+        (5, {"lamp"}, False, ""),
+        (6, frozenset(), False, ""),
+    ]
+    found = standing(replace(sealed(5, "lamp", "door"), position=3), update(6, "lamp"))
+    assert [(each.number, each.by_broadcast, each.position) for each in found] == [(5, True, 3), (6, False, 0)]
+
+
 def test_no_more_than_a_few_are_offered() -> None:
     found = [replace(update(1), class_id=bytes([at]) * 16, update_id=bytes([at]) * 8) for at in range(8)]
     with pytest.raises(NotAllowed, match="8 updates are offered already"):
@@ -123,3 +148,5 @@ def test_an_offer_ends_with_the_last_board_that_it_was_for() -> None:
     found = standing(update(5), update(6, "lamp"), update(7, "door", groups=("home/lights",)))
     left = offers.without(found, boards=["lamp", "door"])
     assert [(each.number, each.boards) for each in left] == [(5, frozenset()), (7, frozenset())]
+    assert numbers(offers.without(left, groups=["home/lights"])) == [5]
+    assert offers.without(left, groups=["home/locks"], boards=["desk"]) == left

@@ -19,6 +19,13 @@ def test_a_report_and_a_piece_are_read() -> None:
     assert reports.request(encode([n.PIECE, UPDATE, n.FRAME, 300])) == (UPDATE, n.FRAME, 300)
 
 
+def test_the_highest_numbers_are_read() -> None:
+    most = n.NUMBER_MAX
+    assert reports.request(encode([*REPORT[:3], most, most, most, most, 0xFFFF])) == UpdateReport(
+        (CLASS,), KEY, most, most, most, most, 0xFFFF
+    )
+
+
 def test_a_board_without_a_key_gets_one() -> None:
     found = reports.request(encode([*REPORT[:2], b"", *REPORT[3:]]))
     assert isinstance(found, UpdateReport) and found.key_id == b""
@@ -41,7 +48,9 @@ def test_a_board_without_a_key_gets_one() -> None:
         [*REPORT[:2], KEY[:7], *REPORT[3:]],
         [*REPORT[:3], -1, *REPORT[4:]],
         [*REPORT[:3], True, *REPORT[4:]],
-        [*REPORT[:3], 2**63, *REPORT[4:]],
+        *([*REPORT[:at], n.NUMBER_MAX + 1, *REPORT[at + 1 :]] for at in range(3, 7)),
+        [*REPORT[:7], 0x10000],
+        [*REPORT[:7], True],
         [*REPORT[:3], b"4", *REPORT[4:]],
         [n.PIECE, UPDATE, n.FRAME],
         [n.PIECE, UPDATE[:7], n.FRAME, 0],

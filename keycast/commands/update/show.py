@@ -1,12 +1,12 @@
 """`keycast update show`: what an update is, without a key; with the public key, whether it has signed it."""
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from keycast.commands.update.sign import numbered
 from keycast.terminal.options import answer, console, refuse, sentences
 from keycast.terminal.tables import show_table
 
@@ -78,7 +78,7 @@ def _lines(told: dict[str, Any], is_ours: bool, key: Path | None) -> list[str]:
     lines = [
         f"update: {told['update_id']}",
         f"what: {told['kind']}",
-        f"number: {told['number']}{_moment(told['number'])}",
+        f"number: {numbered(told['number'])}",
         f"for: {boards} (class {told['class_id']})",
         f"image: {told['image_octets']} octets, SHA-256 {told['sha256']}",
         f"on the air: {told['envelope_octets']} octets of manifest, {told['pages_count']} pages of hashes, at most "
@@ -87,11 +87,3 @@ def _lines(told: dict[str, Any], is_ours: bool, key: Path | None) -> list[str]:
     if key is None:
         return [*lines, f"signature: {told['signature']}", "It was not verified. To do that: --key update.key.pub"]
     return [*lines, f"signature: good, by {key}"]
-
-
-def _moment(number: int) -> str:
-    """Return when a number was drawn, if it is a time since the first release of keycast."""
-    first, last = 1_700_000_000, 2**32
-    if not first <= number < last:
-        return ""
-    return f" ({datetime.fromtimestamp(number, UTC).astimezone():%Y-%m-%d %H:%M:%S})"

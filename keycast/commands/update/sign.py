@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keycast.terminal import extras, passphrases
+from keycast.terminal.dates import local
 from keycast.terminal.options import answer, folder, refuse, sentences
 from keycast.terminal.passphrases import PassphraseFile
 from suit import numbers as n
 
 if TYPE_CHECKING:
     from keycast.updates.images import UpdateImage
+
+
+_EARLIEST = 1_700_000_000
+"""Before the first release of keycast, in seconds since 1970: a clock that says less was never set."""
+
+
+def numbered(number: int) -> str:
+    """Return a number with the time that it stands for, if it is one, as a clock that runs ahead spoils later ones."""
+    return f"{number} ({local(number)})" if _EARLIEST <= number <= n.NUMBER_MAX else str(number)
 
 
 def command(
@@ -76,6 +86,8 @@ def command(
         refuse("a firmware is signed with --firmware and --board, and without a folder of files", "usage", 2)
     if val_client and (files is not None or firmware is not None):
         refuse("--val-client is for the agent of this release: leave out folder and firmware", "usage", 2)
+    if number is None and not _EARLIEST <= time.time() <= n.NUMBER_MAX:
+        refuse(f"the clock of this computer says {local(time.time())}: set it, or choose a --number", "not-allowed")
     if firmware is None:
         extras.require("boards")
     from keycast.updates import offline_key
@@ -91,7 +103,7 @@ def command(
         plain_file.write_new(out, octets)
     answer(
         {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text},
-        f"{out} is signed: {image.kind}, number {chosen}, {len(image.octets)} octets, for {image.class_text}.",
+        f"{out} is signed: {image.kind}, number {numbered(chosen)}, {len(image.octets)} octets, for {image.class_text}.",
         f"To look at it: keycast update show {out}. To bring it to boards: keycast update offer {out}",
     )
 
