@@ -133,7 +133,7 @@ async def _offer(
         require(pne_id, app.boards(), "board")
     known = [each.group.sg_id for each in app.gateway.administration.groups()]
     known += [] if server is None else [view.sg_id for view in server.list_groups()]
-    for sg_id in filter(None, [*groups, sealed]):
+    for sg_id in (*groups, *([sealed] if sealed else [])):
         require(sg_id, known, "Service Group")
     return await app.updates.offer(file, boards, groups, broadcast=broadcast, sealed=sealed)
 

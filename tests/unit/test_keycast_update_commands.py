@@ -1,6 +1,7 @@
 """`keycast update offer`, `status` and `withdraw`, over the control socket of a gateway that runs."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from gateway_agent.control import ControlSocket
 from keycast.program import program
+from keycast.services.steering import commands
 from tests.unit.home_world import BOARDS, SG, Home
 from tests.unit.update_world import image, signed
 
@@ -67,6 +70,10 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
         (("offer", "FILE", "--group", "home/lihgts"), "Did you mean 'home/lights'?", "unknown"),
         (("offer", "FILE", "--board", "lamp", "--broadcast"), "a broadcast is for all boards", "usage"),
         (("offer", "FILE", "--sealed", SG), "only a broadcast is sealed", "usage"),
+        (("offer", "FILE", "--sealed", ""), "only a broadcast is sealed", "usage"),
+        (("offer", "FILE", "--broadcast", "--sealed", ""), "is empty, which does not stand for all", "usage"),
+        (("offer", "FILE", "--board", ""), "is empty, which does not stand for all", "usage"),
+        (("offer", "FILE", "--group", SG, "--group", ""), "is empty, which does not stand for all", "usage"),
         (("offer", "FILE", "--broadcast", "--sealed", "home/no"), "there is no Service Group 'home/no'.", "unknown"),
         (("offer", "FILE", "--broadcast"), "no network for broadcasts is up", "not-allowed"),
         (("offer", "OLDER"), "update 5 is offered there, which is newer than 4", "not-allowed"),
@@ -86,6 +93,36 @@ async def test_what_is_wrong_is_said(tmp_path: Path, words: tuple[str, ...], sen
         refused = await desk.told(*(names.get(word, word) for word in words))
         assert sentence in refused["error"] and refused["code"] == code
         assert [each["number"] for each in (await desk.told("status"))["offers"]] == [5]
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence", "code"),
+    [
+        ({"file": None}, "base64", "malformed-message"),
+        ({"file": 5}, "base64", "malformed-message"),
+        ({"file": "ä"}, "base64", "malformed-message"),
+        ({"boards": "lamp"}, "lists of names", "malformed-message"),
+        ({"boards": ["lamp", 5]}, "lists of names", "malformed-message"),
+        ({"boards": [["lamp"]]}, "lists of names", "malformed-message"),
+        ({"groups": None}, "lists of names", "malformed-message"),
+        ({"groups": {"home/lights": 1}}, "lists of names", "malformed-message"),
+        ({"sealed": [SG], "broadcast": True}, "lists of names", "malformed-message"),
+        ({"broadcast": "yes"}, "true or false", "malformed-message"),
+        ({"groups": [""]}, "there is no Service Group ''", "unknown"),
+        ({"boards": [""]}, "there is no board ''", "unknown"),
+    ],
+)
+async def test_the_control_socket_takes_no_other_types(
+    tmp_path: Path, how: dict[str, Any], sentence: str, code: str
+) -> None:
+    desk = Desk(tmp_path)
+    request = {"do": "update.offer", "with": {"file": base64.b64encode(signed(5)).decode()} | how}
+    async with desk.home.running() as service:
+        await desk.home.live(service)
+        socket = ControlSocket(desk.folder / "unused", commands(service.app, service.server, lambda: None))  # type: ignore[arg-type,return-value]
+        answer = await socket.answer(json.dumps(request).encode())
+        assert sentence in answer["error"] and answer["code"] == code
+        assert service.app.updates.status()["offers"] == []
 
 
 async def test_without_a_gateway_nothing_answers(tmp_path: Path) -> None:

@@ -49,8 +49,10 @@ def command(
 
     if broadcast and (board or group):
         refuse("a broadcast is for all boards, or --sealed for a group: leave out --board and --group", "usage", 2)
-    if sealed and not broadcast:
+    if sealed is not None and not broadcast:
         refuse("only a broadcast is sealed, as the sessions with boards are: add --broadcast", "usage", 2)
+    if "" in (sealed, *(board or ()), *(group or ())):  # as a shell gives for a variable that is not set
+        refuse("the name of a board or a group is empty, which does not stand for all: leave the option out", "usage", 2)
     with sentences():
         octets = base64.b64encode(file.octets(path)).decode()
     how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}
