@@ -168,7 +168,7 @@ def _board(state: str) -> dict[str, dict[str, Any]]:
 
 
 def _update_state(of: ShownUpdate | None) -> dict[str, Any]:
-    """Return what is said of the update of a board; a number or a reason is null for none, a later release's state too."""
+    """Return what is said of the update of a board. What there is none of is null, and a state of a later release."""
     if of is None:
         return {UPDATE: None, "update_details": {}}
     details = {

@@ -58,7 +58,7 @@ def _board(board: BoardView, now: int) -> ShownBoard:
 
 
 def _update(of: BoardStatus) -> ShownUpdate:
-    """Return what is shown of an update, without the pieces that are missing: that would be a message for each piece."""
+    """Return what is shown of an update, without the missing pieces: that would be a message for each."""
     return ShownUpdate(of.state, of.agent_number, of.firmware_number, of.offered_number, of.reason)
 
 

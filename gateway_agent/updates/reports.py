@@ -62,9 +62,16 @@ class UpdateReport:
 def request(octets: bytes) -> UpdateReport | tuple[bytes, int, int]:
     """Return the UpdateReport or, of a PIECE, (update ID, what, index) in a request. Raises MalformedMessage."""
     match decode(octets):
-        case [n.REPORT, classes, key_id, *numbers, detail] if len(numbers) == 4:
-            of = _class_ids(classes), _octets(key_id, *_KEY_IDS)
-            return UpdateReport(*of, *map(_number, numbers), _number(detail, _DETAIL_MAX))
+        case [n.REPORT, classes, key_id, agent_number, firmware_number, state, wanted, detail]:
+            return UpdateReport(
+                _class_ids(classes),
+                _octets(key_id, *_KEY_IDS),
+                _number(agent_number),
+                _number(firmware_number),
+                _number(state),
+                _number(wanted),
+                _number(detail, _DETAIL_MAX),
+            )
         case [n.PIECE, update_id, what, index]:
             return _octets(update_id, n.ID), _number(what), _number(index)
     raise MalformedMessage("no request about an update")

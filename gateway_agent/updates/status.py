@@ -42,8 +42,8 @@ class BoardStatus:
 
     `wanted_number`: what it works on or has tried last. A number is 0 for none. `state`: a word, "" if the board has
     said nothing; `text`: the same in words for people; `reason`: why it went back or refused, "" if it did not;
-    `missing_count`: pieces that it misses, 0 if that is not known; `since`: Unix seconds when it came into this state, 0 for not
-    known; `has_key`: it has an update key.
+    `missing_count`: pieces that it misses, 0 if that is not known; `since`: Unix seconds when it came into this
+    state, 0 for not known; `has_key`: it has an update key.
     """
 
     pne_id: str

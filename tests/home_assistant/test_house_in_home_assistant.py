@@ -44,6 +44,7 @@ BOARD = {
     "sensor.porch_last_confirmed",
     "sensor.porch_link",
     "sensor.porch_confirmed_version",
+    "sensor.porch_update",
 }
 
 

@@ -297,7 +297,12 @@ async def test_the_pieces_that_a_board_misses_are_counted_while_it_pulls(world: 
     ):
         await lamp.piece(what, index)
         seen = world.of("lamp")
-        assert (seen.state, seen.text, seen.wanted_number, seen.missing_count) == ("collecting", "collects 5", 5, missing)
+        assert (seen.state, seen.text, seen.wanted_number, seen.missing_count) == (
+            "collecting",
+            "collects 5",
+            5,
+            missing,
+        )
         assert seen.since == Clock().unix()
     lamp.state, lamp.detail = n.COLLECTING, 6  # what it says counts
     await lamp.report()

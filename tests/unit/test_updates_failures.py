@@ -55,7 +55,9 @@ def test_the_alarm_says_which_boards_and_why_and_what_to_do() -> None:
         "Look at keycast update status, then offer a newer one, or: keycast update withdraw 5"
     )
     text = desk.look(hall=replace(BACK, state=n.REFUSED, detail=n.NO_ROOM), desk=BACK)
-    assert "on 3 boards, which work with what they had: " in text and "desk went back" in text and "; and 1 more." in text
+    assert (
+        "on 3 boards, which work with what they had: " in text and "desk went back" in text and "; and 1 more." in text
+    )
     assert "hall refused it, because its flash has no room left for it" in text and "lamp" not in text
 
 

@@ -52,7 +52,9 @@ def command(
     if sealed is not None and not broadcast:
         refuse("only a broadcast is sealed, as the sessions with boards are: add --broadcast", "usage", 2)
     if "" in (sealed, *(board or ()), *(group or ())):  # as a shell gives for a variable that is not set
-        refuse("the name of a board or a group is empty, which does not stand for all: leave the option out", "usage", 2)
+        refuse(
+            "the name of a board or a group is empty, which does not stand for all: leave the option out", "usage", 2
+        )
     with sentences():
         octets = base64.b64encode(file.octets(path)).decode()
     how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}

@@ -103,7 +103,8 @@ def command(
         plain_file.write_new(out, octets)
     answer(
         {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text},
-        f"{out} is signed: {image.kind}, number {numbered(chosen)}, {len(image.octets)} octets, for {image.class_text}.",
+        f"{out} is signed: {image.kind}, number {numbered(chosen)}, {len(image.octets)} octets, "
+        f"for {image.class_text}.",
         f"To look at it: keycast update show {out}. To bring it to boards: keycast update offer {out}",
     )
 
