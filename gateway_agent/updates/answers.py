@@ -14,7 +14,7 @@ from gateway_agent.updates.board_reports import BoardReports
 from gateway_agent.updates.catalogue import Catalogue
 from gateway_agent.updates.limits import TOLD_PER_HOUR, PullTurns, UpdateLimits
 from gateway_agent.updates.offers import UpdateOffer
-from gateway_agent.updates.pulls import Pulls
+from gateway_agent.updates.pulls import UpdatePulls
 from gateway_agent.updates.reports import UpdateReport
 from suit import numbers as n
 
@@ -35,7 +35,7 @@ class BoardAnswers:
         board_reports: BoardReports,
         airing: UpdateAiring,
         key: bytes,
-        pulls: Pulls,
+        pulls: UpdatePulls,
         is_on_bluetooth: Callable[[str], bool],
         clock: Clock,
         tell: events.Tell,

@@ -176,10 +176,12 @@ class Catalogue:
     def _tidy(self) -> None:
         """Erase files that no offer needs: of a process that was killed, or of an offer that was forgotten."""
         needed = {self._path(update_id) for update_id in self._offers}
+        found: set[Path] = set()
         with contextlib.suppress(OSError):
-            for path in (*self._folder.glob(f"*{_ENDING}"), *self._folder.glob(".*.unfinished")):
-                if path not in needed:
-                    path.unlink()
+            found |= {*self._folder.glob(f"*{_ENDING}"), *self._folder.glob(".*.unfinished")}
+        for path in found - needed:
+            with contextlib.suppress(OSError):  # one that cannot be erased keeps no other
+                path.unlink()
 
 
 def _offer(update: Update, to: Whom, offered_at: int) -> UpdateOffer:

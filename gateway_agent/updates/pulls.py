@@ -6,7 +6,7 @@ from suit import numbers as n
 
 
 @dataclass(slots=True)
-class Pull:
+class UpdatePull:
     """What a board was answered of one update since it reported last. `since`: Unix seconds of the first piece."""
 
     update_id: bytes
@@ -30,13 +30,13 @@ class Pull:
             self._frames |= 1 << index
 
 
-class Pulls:
+class UpdatePulls:
     """The pulls of all boards, each of one update at most. It is kept in memory only: boards report at a restart."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Pull] = {}
+        self._of: dict[str, UpdatePull] = {}
 
-    def of(self, pne_id: str, update_id: bytes) -> Pull | None:
+    def of(self, pne_id: str, update_id: bytes) -> UpdatePull | None:
         """Return how far a board is with an update, None if it has pulled nothing of it since it reported last."""
         found = self._of.get(pne_id)
         return found if found is not None and found.update_id == update_id else None
@@ -45,7 +45,7 @@ class Pulls:
         """Note that a board was answered a piece of an update, at `unix`, in Unix seconds."""
         pull = self.of(pne_id, update_id)
         if pull is None:
-            pull = self._of[pne_id] = Pull(update_id, unix)
+            pull = self._of[pne_id] = UpdatePull(update_id, unix)
         pull.add(what, index)
 
     def forget_board(self, pne_id: str) -> None:

@@ -24,7 +24,7 @@ from gateway_agent.updates.catalogue import Catalogue, Whom
 from gateway_agent.updates.failures import FailedUpdates, SetAlarm
 from gateway_agent.updates.offers import UpdateOffer
 from gateway_agent.updates.ports import QuickAir
-from gateway_agent.updates.pulls import Pulls
+from gateway_agent.updates.pulls import UpdatePulls
 from gateway_agent.updates.status import BoardStatus, OfferStatus
 from gateway_agent.updates.update_key import UpdateKey
 
@@ -64,7 +64,7 @@ class BoardUpdates:
         self._catalogue = Catalogue(store, folder, key)
         self._reports = BoardReports(store)
         self._failures = FailedUpdates(self._catalogue, self._reports, boards, self._groups_of, set_alarm)
-        self._pulls = Pulls()
+        self._pulls = UpdatePulls()
         self._airing = UpdateAiring(
             self._catalogue,
             air,

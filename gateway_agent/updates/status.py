@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from gateway_agent.updates import reports
 from gateway_agent.updates.board_reports import LastReport
 from gateway_agent.updates.offers import UpdateOffer
-from gateway_agent.updates.pulls import Pull
+from gateway_agent.updates.pulls import UpdatePull
 from suit import numbers as n
 
 
@@ -65,7 +65,7 @@ def unknown(pne_id: str) -> BoardStatus:
 
 
 def of_board(
-    pne_id: str, last: LastReport, offer: UpdateOffer | None, pull: Pull | None = None, pieces: int = 0
+    pne_id: str, last: LastReport, offer: UpdateOffer | None, pull: UpdatePull | None = None, pieces: int = 0
 ) -> BoardStatus:
     """Return the status of a board from what it has said last and what it is offered.
 

@@ -184,6 +184,20 @@ async def test_a_file_that_is_not_as_it_was_is_not_offered(
     store.close()
 
 
+async def test_what_no_offer_needs_is_erased_at_the_start_beside_what_cannot_be(tmp_path: Path) -> None:
+    store, catalogue = opened(tmp_path)
+    await catalogue.add(FIVE, ALL, 100)
+    store.close()
+    for number in range(4):
+        (tmp_path / "updates" / f"{number:016x}.suit").write_bytes(SIX)
+        (tmp_path / "updates" / f"{number + 8:016x}.suit").mkdir()
+    (tmp_path / "updates" / f".{id_of(SIX).hex()}.suit.unfinished").write_bytes(SIX[:100])
+    store, again = opened(tmp_path)
+    left = [path for path in (tmp_path / "updates").iterdir() if not path.is_dir()]
+    assert numbers(again) == [5] and [path.name for path in left] == [f"{id_of(FIVE).hex()}.suit"]
+    store.close()
+
+
 @pytest.mark.req("SEC-30")
 async def test_another_key_in_the_configuration_ends_what_the_old_one_has_signed(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)

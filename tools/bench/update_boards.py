@@ -30,7 +30,7 @@ from gateway_agent.updates.answers import BoardAnswers
 from gateway_agent.updates.asking import GAP_S
 from gateway_agent.updates.board_reports import BoardReports
 from gateway_agent.updates.catalogue import Catalogue, Whom
-from gateway_agent.updates.pulls import Pulls
+from gateway_agent.updates.pulls import UpdatePulls
 from gateway_agent.updates.schedule import AiringOrder
 from gateway_agent.updates.update_file import Update
 from gateway_agent.updates.update_key import UpdateKey
@@ -232,7 +232,7 @@ class Simulation:
             board_reports=BoardReports(store),
             airing=airing,
             key=b"",
-            pulls=Pulls(),
+            pulls=UpdatePulls(),
             is_on_bluetooth=lambda pne_id: False,
             clock=clock,
             tell=lambda event: None,
