@@ -3,16 +3,23 @@
 import json
 import sys
 
-from keycast.terminal.output import guard_output
+from keycast.terminal import interrupts
 
 
 def main() -> None:
     """Entry point of the `keycast` program."""
-    guard_output()
     try:
+        from keycast.terminal.output import guard_output
+
+        guard_output()
+        interrupts.lose_none()
         from keycast.program import program, typed_words
 
         program(typed_words())()
+    except KeyboardInterrupt:  # while modules were loaded; a command that runs answers it itself
+        if "--json" in sys.argv:
+            print(json.dumps(interrupts.REFUSAL, indent=1))
+        sys.exit(interrupts.INTERRUPTED)
     except ModuleNotFoundError as missing:
         from keycast.terminal import extras
 

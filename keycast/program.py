@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from keycast.terminal.interrupts import INTERRUPTED, REFUSAL
 from keycast.terminal.json_option import Answering
 from keycast.terminal.options import refusal, renamed, show_json
 
@@ -78,9 +79,6 @@ def typed_words() -> list[str]:
     return line.split()[1:]
 
 
-_INTERRUPTED = 130  # typer's exit code after Ctrl-C
-
-
 class _Program(Answering):
     """The command `keycast`, which answers in JSON if that is asked for, even if the words typed are no command."""
 
@@ -98,8 +96,8 @@ class _Program(Answering):
             return super().main(args, *more, **how)
         try:
             code = super().main(args, *more, **how | {"standalone_mode": False}) or 0
-            if code == _INTERRUPTED:
-                show_json(refusal("Ended by Ctrl-C before it was done.", "cancelled"))
+            if code == INTERRUPTED:
+                show_json(REFUSAL)
             sys.exit(code)
         except UsageError as wrong:
             show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))

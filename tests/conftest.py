@@ -9,6 +9,7 @@ long it takes.
 import asyncio
 import gc
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def is_whole(config):
     return config.args == config.getini("testpaths") and not any(config.getoption(name) for name in options)
 
 
+def let_ctrl_c_end_what_tests_start():
+    """As in a terminal: a shell that runs this in the background (`&`, nohup) leaves SIGINT ignored, and programs
+    inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_sessionstart(session):
     session.config.stash[BEGUN_AT] = time.monotonic()
 
@@ -79,6 +87,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_configure(config):
+    let_ctrl_c_end_what_tests_start()
     if config.getoption("--shards"):
         from tests import shards  # needs what one process alone does not
 

@@ -11,6 +11,7 @@ import typer
 
 from keycast.terminal import extras
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption, BrokerPasswordOption
+from keycast.terminal.interrupts import INTERRUPTED
 from keycast.terminal.options import DEFAULT_CONFIG, answer, beside, console, refuse, remark, sentences, wants_json
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from keycast.setup.configuration_file import ConfigurationFile
     from keycast.setup.next_steps import NextStep
     from keycast.setup.questions import Said
-
-_INTERRUPTED = 130
 
 
 def command(
@@ -147,7 +146,7 @@ def command(
             _finish(person, file, said, yes, here.address)
         except (KeyboardInterrupt, EOFError):
             beside(f"Ended by Ctrl-C: {file.path} is as it was, and so is everything else.")
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool, address: str) -> None:
