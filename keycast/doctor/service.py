@@ -3,12 +3,11 @@
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
+from keycast.services import units
 
-_RUNS = Path("/run/systemd/system")
 _UNITS = ("keycast.service", "keycast-gateway.service")
 _SCOPES = {"system": [], "user": ["--user"]}
 _ASKED = "LoadState,ActiveState,SubState,Type,WatchdogUSec,NRestarts,Result,UnitFileState,MainPID"
@@ -19,7 +18,7 @@ _PAGE = "docs/operate.md"
 def look(here: Surroundings) -> Iterator[Finding]:
     """Yield the state of each unit of keycast that is installed."""
     systemctl = shutil.which("systemctl")
-    if systemctl is None or not _RUNS.is_dir():
+    if systemctl is None or not units.SYSTEMD_RUNS.is_dir():
         yield good("systemd does not run here: nothing starts the gateway by itself")
         return
     found = False

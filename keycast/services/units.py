@@ -16,6 +16,7 @@ from pathlib import Path
 from keycast import places
 
 NAME = "keycast-gateway.service"
+SYSTEMD_RUNS = Path("/run/systemd/system")  # is there if systemd has started this machine
 USER, SYSTEM = "user", "system"
 _OF_USER = Path(".config/systemd/user")
 _OF_SYSTEM = Path("/etc/systemd/system")

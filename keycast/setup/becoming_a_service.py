@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from gateway_agent.errors import GatewayError
+from keycast.services import units
 from keycast.services.units import BLUETOOTH_DROP_IN, SYSTEM, USER, Unit
 
 _WITHIN_S = 60
@@ -32,8 +33,8 @@ def become(unit: Unit) -> None:
 
 def hindrances() -> dict[str, str]:
     """Return why this user cannot have a service on this machine, by the scope of its unit."""
-    if shutil.which("systemctl") is None:
-        nothing = "This machine has no systemd, which would start it: start the gateway in a terminal."
+    if shutil.which("systemctl") is None or not units.SYSTEMD_RUNS.is_dir():
+        nothing = "systemd, which would start it, does not run on this machine: start the gateway in a terminal."
         return {USER: nothing, SYSTEM: nothing}
     if os.geteuid() != 0:
         return {SYSTEM: "A service of the system is made by root: give the command with sudo, or take one of your own."}

@@ -1,6 +1,7 @@
 """What comes with the answers beside the file: passwords, the trust in a CPNS Server, a service, a trial of it all."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from keycast.services.units import Unit
 from keycast.setup import becoming_a_service
 from keycast.setup.account import Account, account_of, acting_as
 from keycast.setup.answers import HERE, NO_BLE, VIRTUAL_AIR
+from keycast.setup.becoming_a_service import NoService
 from keycast.setup.configuration_file import ConfigurationFile
 from keycast.setup.next_steps import GatewayNow
 from keycast.setup.questions import NO_SERVICE, OF_SYSTEM, OF_USER, Said
@@ -129,5 +131,9 @@ def start(unit: Unit | None, path: Path, said: Said) -> bool:
     state = load(path).gateway.state_dir
     with acting_as(account_of(path, state)):
         folders.make(state)  # a unit that opens it to the service does not start without it
-    becoming_a_service.become(unit)
+    try:
+        becoming_a_service.become(unit)
+    except NoService as problem:
+        until = f"Until then: keycast gateway run -c {shlex.quote(str(path))}"
+        raise NoService(f"{path} is written, and no service runs with it yet. {problem}", until) from None
     return True

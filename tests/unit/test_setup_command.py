@@ -278,13 +278,27 @@ def test_a_machine_without_systemd_is_told_before_anything_is_written(
         this_machine, "look", lambda: ThisMachine(HERE_IS.networks, [], becoming_a_service.hindrances())
     )
     code, _, complaint = setup(str(file), *QUIET, "--service", "user")
-    assert code == 1 and "has no systemd" in complaint and not file.exists()
+    assert code == 1 and "does not run on this machine" in complaint and not file.exists()
 
 
-def test_a_service_of_the_system_is_root_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_of_the_system_is_root_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(becoming_a_service.shutil, "which", lambda _: "/bin/systemctl")
+    monkeypatch.setattr(units, "SYSTEMD_RUNS", runs := tmp_path / "systemd")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert [*becoming_a_service.hindrances()] == [units.USER, units.SYSTEM]  # as in a container
+    runs.mkdir()
     assert [*becoming_a_service.hindrances()] == [units.SYSTEM]
+
+
+def test_a_service_that_does_not_start_leaves_the_file_and_says_so(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(unit: units.Unit) -> None:
+        raise becoming_a_service.NoService("`systemctl enable` failed: no bus.", "Try it by hand.")
+
+    monkeypatch.setattr(becoming_a_service, "become", fail)
+    code, _, complaint = setup(str(file), *QUIET, "--service", "user")
+    assert code == 1 and file.exists()
+    told = f"{file} is written, and no service runs with it yet. `systemctl enable` failed: no bus. Try it by hand. "
+    assert told + f"Until then: keycast gateway run -c {file}" in complaint
 
 
 def test_a_page_without_a_password_has_one_more_step(file: Path) -> None:

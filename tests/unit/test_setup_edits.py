@@ -87,7 +87,7 @@ def test_a_section_goes_without_what_is_said_of_the_next_one() -> None:
 def test_a_new_section_stands_at_the_end_with_the_comment_of_a_first_file() -> None:
     new = changed(BY_HAND.rstrip("\n"), uplink=UDP, host="10.0.0.3")
     assert new.startswith(BY_HAND) and new.endswith('server_id = "server.local"\nhost = "10.0.0.3"\n')
-    assert '\n\n[uplink]\nkind = "udp" # the CPNS Server' in new
+    assert '\n\n[uplink]\nkind = "udp" # CPNS Server' in new
 
 
 def test_settings_of_another_kind_of_uplink_stay_for_the_way_back() -> None:
