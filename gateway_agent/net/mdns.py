@@ -74,7 +74,7 @@ class Announcement:
         self._told = list(self._find())
         try:
             if not self._told:
-                raise OSError("no network with boards is there")
+                raise OSError("this machine has no address that other machines could reach")
             for address in self._told:  # zeroconf leaks its sockets if an address is not of this machine
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                     probe.bind((address, 0))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cpns.in_words import version_text
 from keycast.terminal.backup_options import KeyFile, unlock_of
 from keycast.terminal.json_option import Answering
 from keycast.terminal.options import answer, refuse, sentences
@@ -39,9 +40,14 @@ def show(
             about = archive.manifest(path)
     answer(
         {"about": about, "verified": is_sure},
-        *(f"{name.replace('_', ' ')}: {text}" for name, text in about.items()),
+        *(f"{name.replace('_', ' ')}: {_for_people(name, text)}" for name, text in about.items()),
         "It was opened, and is whole." if is_sure else "It was not opened. To do that: --verify",
     )
+
+
+def _for_people(name: str, text: str) -> str:
+    """Return what a backup says under `name` in the form that people know from elsewhere."""
+    return version_text(int(text)) if name == "newest_version" and text.isascii() and text.isdigit() else text
 
 
 @app.command("new-key")

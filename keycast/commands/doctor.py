@@ -79,6 +79,8 @@ def _show(each: "Checked") -> None:
 
 
 def _summary(found: "list[Checked]") -> str:
-    counts = {grade: sum(each.finding.grade == grade for each in found) for grade in ("bad", "warning")}
-    told = [f"{count} {grade}" for grade, count in counts.items() if count]
-    return ", ".join(told) if told else "all is good"
+    bad, warnings = (sum(each.finding.grade == grade for each in found) for grade in ("bad", "warning"))
+    told = [f"{bad} bad"] if bad else []
+    if warnings:
+        told.append(f"{warnings} warning{'s' if warnings > 1 else ''}")
+    return ", ".join(told) or "all is good"

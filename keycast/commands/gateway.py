@@ -113,7 +113,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         found = asyncio.run(trial(load(config, unknown.append), config))
     if found.brokers and not any(each.connected for each in found.brokers):
         refuse(" ".join(each.problem for each in found.brokers), "peer-unreachable")
-    runs = f"; process {found.pid} runs with it" if found.pid else ""
+    runs = f"; process {found.pid} runs with it as it was at its start" if found.pid else ""
     answer(
         {"config": str(config), "networks": found.networks, "left_out": found.left_out}
         | {"addresses": found.addresses, "process": found.pid, "radio": plain(found.radio)}

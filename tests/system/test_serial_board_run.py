@@ -92,7 +92,7 @@ async def test_a_gateway_that_does_not_send_to_virtual_boards_is_told(tmp_path: 
     )
     assert process.stdout is not None
     async with asyncio.timeout(LIMIT_S):
-        said = await process.stdout.readuntil(b"Its Wi-Fi: virtual, with the password: virtual password\n")
+        said = await process.stdout.readuntil(b"Its Wi-Fi is 'virtual', with the password 'virtual password'\n")
         assert (b"does not broadcast to virtual boards" in said) is not bool(options)
         process.terminate()
         assert await process.wait() == 0

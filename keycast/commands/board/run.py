@@ -89,7 +89,7 @@ async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
         else:
             remark("In another terminal: keycast board list")
         if newcomer is None:
-            remark(f"Its Wi-Fi: {named_board.WIFI_NAME}, with the password: {named_board.WIFI_PASSWORD}")
+            remark(f"Its Wi-Fi is '{named_board.WIFI_NAME}', with the password '{named_board.WIFI_PASSWORD}'")
         with _buttons(board):
             await ended
 
