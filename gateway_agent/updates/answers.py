@@ -23,6 +23,14 @@ AFTER_AIRING_S = 1.0
 MISSED_SHARE = 200
 """After an airing a board pulls one piece of so many, as a guess for whose turn is when."""
 
+_COUNTED: dict[type[CpnsError], str] = {
+    MalformedMessage: "updates_malformed",
+    Unknown: "updates_not_offered",
+    NotAllowed: "updates_not_allowed",
+    TooMany: "updates_too_many",
+}
+"""The counter of each refusal."""
+
 
 class BoardAnswers:
     """Answers boards of this PN, whose names the message plane has authenticated."""
@@ -71,11 +79,8 @@ class BoardAnswers:
                 raise NotAllowed(f"{pne_id} is not of this PN")
             asked = reports.request(octets)
             return self._report(pne_id, asked) if isinstance(asked, UpdateReport) else self._piece(pne_id, *asked)
-        except TooMany:
-            self._counters["updates_too_many"] += 1
-            raise
-        except CpnsError:
-            self._counters["updates_refused"] += 1
+        except CpnsError as refused:
+            self._counters[_COUNTED[type(refused)]] += 1
             raise
 
     def forget_board(self, pne_id: str) -> None:
