@@ -14,13 +14,16 @@ class SealingKey(NamedTuple):
 
 
 def newest(store: GatewayStore, sg_id: str) -> SealingKey | str:
-    """Return the key of a group that is given out now, or why there is none, in words."""
+    """Return the key of a group that is given out now, or why there is none, in words.
+
+    A key that a board knows which has left, or may know as the members are not known now, seals nothing (SEC-06).
+    """
     group = store.inventory.group(sg_id)
     if group is None:
         return f"there is no {sg_id} any more"
     if group.end_to_end:
         return f"{sg_id} is end-to-end: its key is not known here"
     key = store.group_keys.get(sg_id, group.version)
-    if group.waiting or key is None:
+    if group.waiting or group.exposed or group.behind or key is None:
         return f"{sg_id} waits for a new key"
     return SealingKey(group.alias, group.version, key.key)

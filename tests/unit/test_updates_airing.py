@@ -285,6 +285,20 @@ async def test_a_disk_that_is_full_stops_no_airing(made: Made, monkeypatch: pyte
     assert len(sent(medium)) == OF_LARGE
 
 
+async def test_a_position_of_a_longer_airing_of_an_earlier_release_is_its_end(made: Made) -> None:
+    medium = wifi()
+    medium.up = False
+    world = made(medium)
+    update_id = await world.offer(SMALL)
+    world.catalogue.moved(update_id, 1000, save=True)
+    (offer,) = world.catalogue.offers
+    assert world.airing.progress(offer) == (STEPS_OF_SMALL, STEPS_OF_SMALL)
+    assert world.airing.problem(offer) == "" and world.airing.left_s(update_id) == 0.0
+    medium.up = True
+    await asyncio.sleep(30)
+    assert sent(medium) == []
+
+
 async def test_a_sealed_update_is_read_by_members_only(made: Made) -> None:
     medium = wifi()
     world = made(medium)
