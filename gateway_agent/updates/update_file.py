@@ -6,6 +6,7 @@ from cpns.errors import MalformedMessage
 from gateway_agent.updates.update_key import UpdateKey
 from suit import envelope, frames
 from suit import numbers as n
+from suit.class_id import VENDOR
 from suit.coded import CodedImage
 
 OCTETS_MAX = n.IMAGE_MAX + 64 * 1024
@@ -55,6 +56,8 @@ def read(octets: bytes, key: UpdateKey | None) -> Update:
     found = envelope.parse(octets)
     if found.image is None:
         raise MalformedMessage("the file has no image: it is what travels to boards")
+    if found.vendor_id != VENDOR:
+        raise MalformedMessage("the update is for boards of another maker")
     if key is not None:
         key.verify(found)
     coded = CodedImage(found.image)

@@ -84,6 +84,14 @@ def test_hashes_that_are_signed_but_not_those_of_the_image_are_refused(monkeypat
         update_file.read(file, KEY.public)
 
 
+def test_an_update_of_another_maker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as other:
+        other.setattr("suit.build.VENDOR", bytes(16))
+        file = signed(7, IMAGE)
+    with pytest.raises(MalformedMessage, match="for boards of another maker"):
+        update_file.read(file, KEY.public)
+
+
 def test_a_file_with_any_octet_changed_is_refused() -> None:
     file = signed(7, image(300))
     for at in range(len(file)):
