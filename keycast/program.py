@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -116,6 +115,8 @@ def _is_utf8(text: str) -> bool:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"keycast {version('keycast')}")
         raise typer.Exit
 

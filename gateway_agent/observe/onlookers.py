@@ -9,12 +9,14 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway_agent.config.section import Section
-from gateway_agent.control import Command
 from gateway_agent.errors import GatewayError
-from gateway_agent.observe.sight import Sight
+
+if TYPE_CHECKING:
+    from gateway_agent.control import Command
+    from gateway_agent.observe.sight import Sight
 
 ONLOOKERS: dict[str, str] = {
     "web": "gateway_agent.web.onlooker",
@@ -28,7 +30,7 @@ class Onlooker(Protocol):
     """A part that shows a gateway, from `start` to `close`."""
 
     @property
-    def commands(self) -> Mapping[str, Command]:
+    def commands(self) -> "Mapping[str, Command]":
         """Functions for the control socket, by the names of their commands; most onlookers have none."""
         ...
 
@@ -47,7 +49,7 @@ class OnlookerKind(Protocol):
     SECTION: type[Section]
     EXTRA: tuple[str, ...]
 
-    def open_onlooker(self, section: Any, sight: Sight) -> Onlooker | None:
+    def open_onlooker(self, section: Any, sight: "Sight") -> Onlooker | None:
         """Return the onlooker that a section describes, None if another section's onlooker does its work."""
         ...
 
@@ -67,7 +69,7 @@ def require_packages(config: object) -> None:
             )
 
 
-def open_onlookers(config: object, sight: Sight) -> list[Onlooker]:
+def open_onlookers(config: object, sight: "Sight") -> list[Onlooker]:
     """Return the onlookers of a configuration, not started. Its attributes named like sections are sections or None."""
     opened = [kind(name).open_onlooker(getattr(config, name), sight) for name in _wanted(config)]
     return [each for each in opened if each is not None]

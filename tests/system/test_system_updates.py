@@ -72,14 +72,17 @@ class House:
         return {each["pne_id"]: each for each in told["boards"]}
 
     async def says(self, name: str, **values: object) -> None:
-        """Wait until the status of a board has these values."""
-        seen = {}
+        """Wait until the gateway says so of a board, and see that `keycast update status` does."""
+        seen: dict[str, Any] = {}
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while not values.items() <= (seen := (await self.status())[name]).items():
-                    await asyncio.sleep(0.5)
+                while not values.items() <= seen.items():
+                    await asyncio.sleep(0.2)
+                    boards = (await self.gateway.ask("update.status"))["boards"]
+                    seen = next(each for each in boards if each["pne_id"] == name)
         except TimeoutError:
             raise AssertionError(f"{seen}\n{self.boards[name].events[-20:]}") from None
+        assert values.items() <= (await self.status())[name].items()
 
     async def event(self, name: str, state: str, number: int) -> None:
         await self.boards[name].event("update", state=state, number=number, timeout_s=PATIENCE_S)

@@ -6,8 +6,10 @@ then.
 """
 
 import math
+from typing import TYPE_CHECKING
 
-from gateway_agent.store.slot_table import Generation
+if TYPE_CHECKING:
+    from gateway_agent.store.slot_table import Generation
 
 DAY_S = 86_400
 LIFE_S = 365 * DAY_S
@@ -27,12 +29,12 @@ GENERATION_MAX = 0xFFFF
 USED_UP = "all generations of the tree of this PN are used up: its gateway must be set up anew"
 
 
-def replaced_s(generation: Generation) -> float:
+def replaced_s(generation: "Generation") -> float:
     """Return the seconds of running (SEC-36) since the next generation began; 0.0 for the current one."""
     return generation.lived_s - (generation.replaced_lived_s or 0.0) if generation.replaced else 0.0
 
 
-def why_new(current: Generation, active: int, retired: int) -> str | None:
+def why_new(current: "Generation", active: int, retired: int) -> str | None:
     """Return why a new generation should begin now (SEC-07), or None."""
     if current.lived_s >= LIFE_S:  # SEC-36
         return "it is a year old"
@@ -56,7 +58,7 @@ def restored(known: int, times: int = 1, since_s: int = 0) -> int:
     return known + RESTORE_STEP * times + math.isqrt(max(0, since_s) // _SINCE_UNIT_S)
 
 
-def has_ended(old: Generation, missing: int) -> bool:
+def has_ended(old: "Generation", missing: int) -> bool:
     """Return True if a generation is to be forgotten (SEC-07). `missing`: how many PNEs lack the current GKDK."""
     return old.replaced and (missing == 0 or replaced_s(old) >= OLD_LIFE_S)
 

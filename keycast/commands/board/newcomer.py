@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cpns.errors import CpnsError
 from cpns.in_words import version_text
-from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from keycast.commands.board.provision import Session
 from keycast.terminal.options import asked, remark
@@ -18,6 +17,8 @@ class Newcomer:
 
     def __init__(self, name: str, sg_id: str, config: Path) -> None:
         """Make the group if there is none. Raises GatewayError, if the gateway does not run for example."""
+        from gateway_agent.config.load import load
+
         self._name, self._sg_id, self._config = name, sg_id, config
         self._ended = threading.Event()
         if sg_id not in [each["sg_id"] for each in asked(config, None, "group.list")]:
