@@ -5,12 +5,15 @@ import mmap
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)")
 _NO_MEMORY = ("[vvar]", "[vvar_vclock]", "[vsyscall]", "[vdso]")
 _PIECE = 1 << 22
+_WORD = 8
+_FORM_MIN = 2 * _WORD - 1  # so many octets hold an aligned word, wherever they begin
 
 
 def take(pid: int, path: Path) -> None:
@@ -26,9 +29,24 @@ def take(pid: int, path: Path) -> None:
 
 
 def found(path: Path, secrets: Iterable[bytes]) -> set[bytes]:
-    """Return those of `secrets` that an image holds as they are, as hexadecimal digits or in base64."""
+    """Return those of `secrets` that an image holds as they are, as hexadecimal digits or in base64.
+
+    One pass over the image looks for the aligned words that a form may have in it. A form is searched for only if one
+    of its words is there. Raises ValueError for a secret that is too short for this.
+    """
+    where: dict[int, set[tuple[bytes, bytes]]] = {}  # word -> the secrets, each with a form, that may have it
+    for secret in secrets:
+        for form in forms(secret):
+            if len(form) < _FORM_MIN:
+                raise ValueError("a secret of fewer than 15 octets has no word of its own at each place")
+            for at in range(_WORD):
+                word = int.from_bytes(form[at : at + _WORD], sys.byteorder)
+                where.setdefault(word, set()).add((secret, form))
     with path.open("rb") as image, mmap.mmap(image.fileno(), 0, access=mmap.ACCESS_READ) as octets:
-        return {secret for secret in secrets if any(octets.find(form) >= 0 for form in forms(secret))}
+        with memoryview(octets) as view, view.cast("Q") as words:
+            seen = where.keys() & words
+        may_be = set().union(*(where[word] for word in seen))
+        return {secret for secret, form in may_be if octets.find(form) >= 0}
 
 
 def forms(secret: bytes) -> list[bytes]:

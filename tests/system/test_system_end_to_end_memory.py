@@ -87,3 +87,11 @@ def test_the_search_finds_a_secret_in_each_form(tmp_path, form):
         memory_image.take(it.pid, tmp_path / "image")
         it.communicate("\n")
     assert memory_image.found(tmp_path / "image", [secret, secrets.token_bytes(16)]) == {secret}
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_the_search_finds_each_form_wherever_it_begins(tmp_path, place):
+    secret = secrets.token_bytes(16)
+    for form in memory_image.forms(secret):
+        (tmp_path / "image").write_bytes((bytes(4096 + place) + form).ljust(3 * 4096, b"\0"))
+        assert memory_image.found(tmp_path / "image", [secret, secrets.token_bytes(16)]) == {secret}
