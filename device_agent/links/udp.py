@@ -1,6 +1,9 @@
 """UDP as a link and a medium: one socket for the message plane, others that hear and send on the broadcast plane.
 
 Broadcasts are sent from the port of the broadcast plane: from that of CoAP, tools would take them for CoAP.
+
+A socket that has received an empty datagram is opened anew: MicroPython on the ESP32 takes it for the end of a
+connection and reads nothing from that socket any more (micropython-lib#736), so anybody could make a board deaf.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from cpns import numbers as n
 _DATAGRAM_MAX = 1500
 _LONG, _SHORT, _SHORTEST = 1152, 512, 192  # with a kilobyte of an update; most datagrams have less than the last
 _ANY = "0.0.0.0"
+_UNICAST, _BROADCAST, _MOUTH = 0, 1, -1  # sockets; the last two are one where it can be
 
 if sys.implementation.name == "micropython":
     from asyncio import core  # pyright: ignore[reportAttributeAccessIssue] - not in the stubs
@@ -33,6 +37,10 @@ if sys.implementation.name == "micropython":
                 datagram, address = sock.recvfrom(limit)
             except MemoryError:
                 continue
+            except OSError as error:
+                if limit == _DATAGRAM_MAX or error.errno != errno.EAGAIN:
+                    raise
+                break  # it had left the queue before there was no room
             if len(datagram) < limit:
                 return datagram, address
             break
@@ -62,14 +70,16 @@ class UdpLink:
         self._everybody = everybody
         self.dropped = 0  # datagrams that the network did not accept
         self.cut = 0  # datagrams that found no room in the heap
+        self.empty = 0  # datagrams without an octet, after each of which a socket was opened anew
         self._broadcast_port = broadcast_port
-        self._unicast = _bound(host, port, socket.SO_BROADCAST)
-        self._broadcast = self._mouth = None
+        both = broadcast_port, socket.SO_REUSEADDR, socket.SO_BROADCAST
+        self._places = [(host, port, socket.SO_BROADCAST), (hear or everybody,) + both]
+        if hear != _ANY:  # a socket that is bound to a broadcast address would send from that
+            self._places.append((host,) + both)
+        self._sockets = [None] * len(self._places)
         try:
-            both = socket.SO_REUSEADDR, socket.SO_BROADCAST
-            self._broadcast = self._mouth = _bound(hear or everybody, broadcast_port, *both)
-            if hear != _ANY:  # a socket that is bound to a broadcast address would send from that
-                self._mouth = _bound(host, broadcast_port, *both)
+            for which in range(len(self._places)):
+                self._open(which)
         except OSError:
             self.close()
             raise
@@ -98,41 +108,54 @@ class UdpLink:
         return True
 
     def send(self, address, datagram):
-        self._send(self._unicast, address, datagram)
+        self._send(_UNICAST, address, datagram)
 
     def ask_all(self, datagram):
-        self._send(self._unicast, (self.broadcast_address(), n.PORT_COAP), datagram)
+        self._send(_UNICAST, (self.broadcast_address(), n.PORT_COAP), datagram)
 
     def recv(self):
-        return self._next(self._unicast)
+        return self._next(_UNICAST)
 
     def air(self, datagram):
-        self._send(self._mouth, (self.broadcast_address(), self._broadcast_port), datagram)
+        self._send(_MOUTH, (self.broadcast_address(), self._broadcast_port), datagram)
 
     async def hear(self, home):
-        return (await self._next(self._broadcast))[1]
+        return (await self._next(_BROADCAST))[1]
 
     def broadcast_address(self):
         """Return the IPv4 address to which datagrams for everybody are sent."""
         return self._everybody
 
     def close(self):
-        for sock in (self._unicast, self._broadcast, self._mouth):
+        for sock in self._sockets:
             if sock is not None:
                 sock.close()
 
-    def _send(self, sock, address, datagram):
+    def _open(self, which):
+        self._sockets[which] = sock = _bound(*self._places[which])
+        return sock
+
+    def _send(self, which, address, datagram):
+        sock = self._sockets[which]
         try:
+            if sock is None:
+                raise OSError(errno.EBADF)
             sock.sendto(datagram, address)
         except OSError:
             self.dropped += 1
 
-    async def _next(self, sock):
+    async def _next(self, which):
         while True:
+            sock = self._sockets[which] or self._open(which)
             datagram, address = await _receive(sock)
-            if datagram is not None:
+            if datagram:
                 return address, datagram
-            self.cut += 1
+            if datagram is None:
+                self.cut += 1
+                continue
+            self.empty += 1
+            self._sockets[which] = None  # until the system has memory for another one
+            sock.close()
 
 
 def _bound(host, port, *options):

@@ -1,5 +1,7 @@
 """A heap that is nearly full: a message is refused before it has changed anything, and the PNE goes on."""
 
+import errno
+
 from device_world import PN_ALIAS, Peer, key_of, member
 from vmtest import ON_VM, raises, req
 
@@ -156,3 +158,27 @@ def test_what_is_short_comes_through_when_there_is_no_room_for_what_is_long():
     crowded = CrowdedSocket(1499, short, longest, short)
     assert [udp._recvfrom(crowded) for _ in range(3)] == [(short, "address"), cut, (short, "address")]
     assert udp._recvfrom(CrowdedSocket(500, short)) == cut
+
+
+class LosingSocket:
+    """A socket that takes a datagram out of its queue before it finds that there is no room for it."""
+
+    def __init__(self, *outcomes):
+        self.outcomes = list(outcomes)
+
+    def recvfrom(self, limit):
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome, "address"
+
+
+def test_a_datagram_that_is_lost_for_want_of_room_counts_as_cut():
+    if not ON_VM:
+        return
+    nothing_waits = OSError(errno.EAGAIN)
+    assert udp._recvfrom(LosingSocket(MemoryError(), nothing_waits)) == (None, None)
+    assert udp._recvfrom(LosingSocket(MemoryError(), b"the next one")) == (b"the next one", "address")
+    for outcomes in ([nothing_waits], [MemoryError(), OSError(errno.ENODEV)]):
+        with raises(OSError):
+            udp._recvfrom(LosingSocket(*outcomes))

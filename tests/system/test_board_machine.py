@@ -225,6 +225,69 @@ def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
     assert 20 <= lost <= 40
 
 
+RECEIVE = """
+    import air, gc, socket
+    air.connected = True
+    ear, mouth = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "12"]
+    ear.setblocking(False)
+    ear.bind(("0.0.0.0", socket.PORT))
+    mouth.bind(("127.0.9.250", 0))
+    def send(octets):
+        mouth.sendto(octets, (air.ADDRESS, socket.PORT))
+    def received(limit):
+        try:
+            return len(ear.recvfrom(limit)[0])
+        except MemoryError:
+            return "no-room"
+        except OSError as error:
+            return error.errno
+"""
+
+
+def test_a_datagram_takes_the_room_of_the_longest_one_and_waits_where_there_is_none(one_board):
+    """As on an ESP32: in one piece, not twice, and before the datagram leaves its queue."""
+    script = """
+    datagram, told, pieces, count = bytes(1044), [0] * 3, [None] * 1000, 0
+    try:
+        while True:
+            pieces[count] = bytearray(100)  # 128 octets with its head
+            count += 1
+    except MemoryError:
+        pass
+    for index in range(count - 200, count - 100, 2):  # room for what is small
+        pieces[index] = None
+    for index in range(count - 50, count - 40):  # and for one datagram
+        pieces[index] = None
+    send(datagram)
+    told[0] = received(1500)
+    told[1] = received(1152)
+    told[2] = received(1152)
+    for index in range(len(pieces)):
+        pieces[index] = None
+    print(*told)
+    """
+    assert one_board.run(textwrap.dedent(RECEIVE) + textwrap.dedent(script)) == ["no-room", "1044", "11"]
+
+
+def test_datagrams_are_received_one_by_one_and_cut_at_the_limit(one_board):
+    script = """
+    for octets in (b"one", b"three", b"of four"):
+        send(octets)
+    print(*[received(4) for _ in range(4)])
+    """
+    assert one_board.run(textwrap.dedent(RECEIVE) + textwrap.dedent(script)) == ["3", "4", "4", "11"]
+
+
+def test_a_socket_that_has_received_an_empty_datagram_reads_nothing_any_more(one_board):
+    """It returns at once each time: MicroPython on the ESP32 takes a datagram for the end of a connection."""
+    script = """
+    send(b"")
+    send(b"datagram")
+    print(*[received(100) for _ in range(3)])
+    """
+    assert one_board.run(textwrap.dedent(RECEIVE) + textwrap.dedent(script)) == ["0", "0", "0"]
+
+
 def test_a_watchdog_that_is_fed_too_late_resets_the_board(one_board):
     script = "import machine, time\ndog = machine.WDT(timeout=50)\ntime.sleep_ms({})\ndog.feed()\nprint('alive')"
     assert one_board.run(script.format(1)) == ["alive"]

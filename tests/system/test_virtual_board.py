@@ -142,6 +142,25 @@ async def test_a_datagram_of_a_thousand_empty_things_does_not_restart_a_board(on
     assert one.restarts == 0
 
 
+@pytest.mark.req("SEC-09")
+@pytest.mark.parametrize("broadcast", [True, False], ids=["broadcast", "unicast"])
+async def test_an_empty_datagram_makes_no_board_deaf(one, broadcast):
+    """A socket of MicroPython on the ESP32 reads nothing any more after it; nor does that of a virtual board."""
+    await one.start()
+    if broadcast:
+        place = loopback.EVERYBODY, loopback.broadcast_port()
+    else:
+        place = one.network.address, loopback.board_port()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outsider:
+        outsider.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        for octets, count in ((b"", 1), (b"?", 2), (b"", 3), (b"?", 4)):
+            outsider.sendto(octets, place)
+            async with asyncio.timeout(60):
+                while (await one.command("status"))["air"]["received"] < count:
+                    await asyncio.sleep(0.1)
+    assert one.running and one.restarts == 0
+
+
 async def test_a_hundred_boards_run_on_this_machine(tmp_path):
     shared = record("one of a hundred")
     async with Fleet(tmp_path, [shared] * 100, first=FIRST_NUMBER + 10) as fleet:

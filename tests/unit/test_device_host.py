@@ -1,6 +1,7 @@
 """The same agent on Linux: files, UDP sockets, asyncio; two boards and a gateway on loopback."""
 
 import asyncio
+import errno
 import os
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from device_agent.api import Message, Node
 from device_agent.coap.endpoint import Endpoint
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
+from device_agent.links import udp
 from device_agent.links.udp import UdpLink, directed_broadcast
 from device_agent.provisioning import RECORD, Provisioning
 from keycast.virtual_board.loopback import own_port
@@ -148,9 +150,53 @@ async def test_only_what_is_coap_leaves_from_the_port_of_coap(hear):
     one.air(b"group message")
     one.send(("127.0.71.2", PORT), b"request")
     async with asyncio.timeout(5):
-        (_, port), said = await two._next(two._broadcast)
+        (_, port), said = await two._next(udp._BROADCAST)
         assert (port, said) == (BROADCAST_PORT, b"group message")
         assert await two.recv() == (("127.0.71.1", PORT), b"request")
+    one.close()
+    two.close()
+
+
+@pytest.mark.req("SEC-09")
+async def test_an_empty_datagram_makes_no_link_deaf():
+    """On an ESP32 the socket that has received it reads nothing any more: tests/system/test_virtual_board.py."""
+    one, two = link("127.0.71.1"), link("127.0.71.2")
+    async with asyncio.timeout(5):
+        for count in (1, 2):
+            one.send(("127.0.71.2", PORT), b"")
+            one.air(b"")
+            receiving, hearing = asyncio.create_task(two.recv()), asyncio.create_task(two.hear(None))
+            while two.empty < 2 * count:
+                await asyncio.sleep(0.01)
+            one.send(("127.0.71.2", PORT), b"to you")
+            one.air(b"to all")
+            assert (await receiving)[1] == b"to you"
+            assert await hearing == b"to all"
+    one.close()
+    two.close()
+
+
+async def test_a_socket_that_cannot_be_opened_anew_is_tried_again(monkeypatch):
+    """An ESP32 has few sockets, and sometimes no memory for one."""
+    one, two = link("127.0.71.1"), link("127.0.71.2")
+    one.send(("127.0.71.2", PORT), b"")
+    with monkeypatch.context() as patched:
+
+        def no_memory(*place):
+            raise OSError(errno.ENOMEM, "no memory")
+
+        patched.setattr(udp, "_bound", no_memory)
+        for _ in range(2):
+            async with asyncio.timeout(5):
+                with pytest.raises(OSError, match="no memory"):
+                    await two.recv()
+        two.send(("127.0.71.1", PORT), b"lost")
+        assert two.dropped == 1
+    receiving = asyncio.create_task(two.recv())
+    await asyncio.sleep(0)
+    one.send(("127.0.71.2", PORT), b"to you")
+    async with asyncio.timeout(5):
+        assert (await receiving)[1] == b"to you"
     one.close()
     two.close()
 
