@@ -19,7 +19,7 @@ class KeyStore:
     """Records under names of at most 14 characters in `storage`, a `ports.Storage`. OSError if the medium fails."""
 
     def __init__(self, storage):
-        self._storage = storage
+        self.storage = storage
         self.repaired = 0  # number of copies that were found damaged or older since the start
 
     def load(self, name):
@@ -47,15 +47,15 @@ class KeyStore:
     def erase(self, name):
         """Delete both copies, so that no deleted key stays, as far as the medium allows."""
         for copy in (0, 1):
-            self._storage.delete(name + "01"[copy])
-        self._storage.commit()
+            self.storage.delete(name + "01"[copy])
+        self.storage.commit()
 
     def _newest(self, name):
         # Return (generation, octets or None, [generation of copy 0, of copy 1]); a copy that is not whole has -1
         best, newest, copies = 0, None, [-1, -1]
         for copy in (0, 1):
             key = name + "01"[copy]
-            raw = self._storage.get(key)
+            raw = self.storage.get(key)
             if raw is None or len(raw) < _HEAD:
                 continue
             view = memoryview(raw)  # records are large for a board, so no needless copies
@@ -69,8 +69,8 @@ class KeyStore:
     def _write(self, name, copy, generation, octets):
         key = name + "01"[copy]
         head = generation.to_bytes(4, "big")
-        self._storage.set(key, head + _check(key, head, octets) + octets)
-        self._storage.commit()
+        self.storage.set(key, head + _check(key, head, octets) + octets)
+        self.storage.commit()
 
 
 def _check(key, head, octets):

@@ -18,6 +18,7 @@ from device_agent.crypto import p256
 
 RECORD = provisioning.PENDING
 FORMAT = 1
+_UPDATE_KEY = "upkey"  # update.key.RECORD
 KEY, WHOLE, IN_FORCE = 0, 1, provisioning.IN_FORCE  # there is a key but no gateway; all is there; it is put in force
 
 
@@ -109,7 +110,11 @@ def finish(store):
         for name in unpaired.OF_SERVER:
             store.erase(name)
     for name, octets in records.items():
-        if octets:
+        if octets and name == _UPDATE_KEY:
+            from device_agent.update import key
+
+            key.keep(store, octets)
+        elif octets:
             store.save(name, octets)
         else:
             store.erase(name)

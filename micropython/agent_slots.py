@@ -14,7 +14,8 @@ TRIAL_MS = 300000  # a trial may hang in an import, before the agent has its own
 def mount():
     """Choose the slot, and mount its image. Return True if this start is one of a trial, whose watchdog runs then.
 
-    The start of a trial is counted before. A trial without a start left ends, and so does one whose image is not whole.
+    The start of a trial is counted before. A trial without a start left ends, and so does one whose image is not whole,
+    or has no agent: of what it lacks, the modules of slot 0 would run.
     """
     loaded = [name for name in sys.modules if name != __name__]
     try:
@@ -43,26 +44,32 @@ def _mount():
     if slot:
         try:
             slot_images.mount(octets, slot)
-        except Exception as error:  # whole and signed, but no image
+        except Exception as error:  # whole and signed, but no image of an agent
             if not trial:
                 raise
             sys.print_exception(error)
-            machine.reset()  # it is started again, or the agent before it
+            _no_agent()
+            machine.reset()
     return trial
 
 
 def _chosen(octets):
+    import machine
     from nvs_store import NvsStore
     from slot_images import whole
 
     from device_agent.key_store import KeyStore
     from device_agent.update import slot_record
+    from suit import numbers
 
     storage = NvsStore()
     store = KeyStore(storage)
     record = slot_record.load(store)
     before, trial = record.pack(), record.trial
-    boot = record.start(_running() if trial == slot_record.FIRMWARE else "")
+    cause = machine.reset_cause()
+    if trial and cause == machine.WDT_RESET:
+        record.crashed()
+    boot = record.start(_running() if trial == slot_record.FIRMWARE else "", cause == machine.PWRON_RESET)
     while record.slot() and not whole(octets, record.slot()):
         record.not_whole()
     if record.pack() != before:
@@ -71,6 +78,8 @@ def _chosen(octets):
         _boot(record.label)
     if record.trial:
         print("keycast: update trial", record.wanted, record.starts)
+    elif record.refusal(False, 0) == numbers.NO_FLOOR:
+        print("keycast: update refused", 0, numbers.NO_FLOOR)
     elif record.reason and record.pack() != before:
         print("keycast: update fell-back", record.wanted, record.reason)
     if trial and not record.trial:  # the starts that failed were those of the trial
@@ -78,6 +87,19 @@ def _chosen(octets):
 
         strikes.over(storage)
     return record.slot(), bool(record.trial)
+
+
+def _no_agent():
+    from nvs_store import NvsStore
+
+    from device_agent.key_store import KeyStore
+    from device_agent.update import slot_record
+    from suit import numbers
+
+    store = KeyStore(NvsStore())
+    record = slot_record.load(store)
+    record.fall_back(numbers.NO_AGENT)
+    slot_record.save(store, record)
 
 
 def _running():

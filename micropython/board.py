@@ -130,7 +130,7 @@ def _note(error):
     try:
         import strikes
 
-        strikes.note(NvsStore(), error)
+        strikes.note(NvsStore(), error, watch.trial)
     except (OSError, MemoryError):  # it was printed at least
         pass
 

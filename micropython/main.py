@@ -38,6 +38,11 @@ except Exception as error:  # noqa: BLE001 - a board that resets now would come 
     if trial:  # it is started again, or the agent before it
         import machine
 
-        machine.reset()
+        try:
+            import strikes
+
+            strikes.note(None, error, True)
+        finally:
+            machine.reset()
     print("keycast: safe-mode the files of this board do not run: use `keycast board rescue`")
 print("keycast: waiting for a tool")

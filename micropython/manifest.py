@@ -123,6 +123,7 @@ package(
         "update/head.py",
         "update/install.py",
         "update/key.py",
+        "update/lost.py",
         "update/manifest.py",
         "update/piece_log.py",
         "update/pieces.py",

@@ -55,7 +55,10 @@ def whole(octets, slot):
 
 
 def mount(octets, slot):
-    """Mount the image in a slot, so that its modules are found first."""
+    """Mount the image in a slot, so that its modules are found first. Raises what MicroPython does if it is none.
+
+    Raises OSError for an image without the two modules that `main.py` imports: those of slot 0 would run.
+    """
     import vfs
 
     if octets is not None:
@@ -70,8 +73,11 @@ def mount(octets, slot):
         file.close()
         image = RomFile(file.path, bytes(index))
         del sys.modules["rom_file"]
-    vfs.mount(image, AT + str(slot))
-    sys.path.insert(0, AT + str(slot))
+    at = AT + str(slot)
+    vfs.mount(image, at)
+    for name in ("start", "board"):
+        os.stat(at + "/" + name + ".mpy")
+    sys.path.insert(0, at)
 
 
 class _Mapped:

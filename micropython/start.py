@@ -21,9 +21,17 @@ from cpns import cborlite
 from cpns.errors import CpnsError
 from device_agent import provisioning
 from device_agent.key_store import KeyStore
+from suit import numbers
 
 TICK_MS = 50
 HELD_MS, STUCK_MS = 200, 6000
+_SLOTS = "/agent"  # slot_images.AT
+_OWN = (  # what an image with this module must have beside it
+    "agent_slots application ble board board_record console describe light nvs_pages nvs_store pairing_window "
+    "pne_agent pne_ble pne_end_to_end pne_start radio_memory radio_reserve rom_file slot_heap slot_images start "
+    "status status_lines strikes update_slots updates watch wifi cpns/__init__ suit/__init__ device_agent/__init__"
+)
+_OWN_OF_VAL_CLIENT = " before_agent mikey_sakke/__init__"
 
 
 def ready(trial=False):
@@ -33,6 +41,8 @@ def ready(trial=False):
     """
     storage = NvsStore()
     store = KeyStore(storage)
+    if trial and _lacks():
+        _end_trial(storage, store, numbers.NO_AGENT)
     _, light, kind, button, _ = parts(store)
     if button >= 0 and _held(button):
         return False
@@ -64,9 +74,7 @@ def _finish_provisioning(store):
 
 def _install(storage, store):
     # Install what was collected of an update, if that waits
-    try:
-        os.stat((getattr(os, "getenv", lambda name: None)("BOARD_FILES") or "/") + "update.suit")
-    except OSError:
+    if not _is_there((getattr(os, "getenv", lambda name: None)("BOARD_FILES") or "/") + "update.suit"):
         return
     import update_slots
 
@@ -75,13 +83,36 @@ def _install(storage, store):
     update_slots.unload()
 
 
-def _end_trial(storage, store):
+def _lacks():
+    # Return a module that the image in the slot lacks, or None: the one of slot 0 would run in its place
+    own, at = _OWN, sys.path[0]
+    if at.startswith(_SLOTS):
+        if _is_there(at + "/device_agent/val_client/__init__.mpy"):
+            own += _OWN_OF_VAL_CLIENT
+        for name in own.split():
+            if not _is_there(at + "/" + name + ".mpy"):
+                print("keycast: this update lacks", name)
+                return name
+    return None
+
+
+def _is_there(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def _end_trial(storage, store, reason=numbers.NO_REASON):
     from device_agent.update import slot_record
-    from suit import numbers
 
     strikes.over(storage)
     record = slot_record.load(store)
-    record.fall_back(numbers.NOT_CONFIRMED)
+    if reason:
+        record.fall_back(reason)
+    else:
+        record.end_trial()
     print("keycast: update fell-back", record.wanted, record.reason)
     slot_record.save(store, record)
     machine.reset()

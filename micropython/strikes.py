@@ -55,9 +55,23 @@ def over(storage, to_repl=False):
     _save(store, TO_REPL if to_repl else 0, _load(store)[1])
 
 
-def note(storage, error):
-    """Note the error that ends the agent."""
+def note(storage, error, trial=False):
+    """Note the error that ends the agent; `storage` is a ports.Storage, or None for the board's own.
+
+    `trial`: this start may be one of a trial, whose end has this reason then.
+    """
+    if storage is None:
+        from nvs_store import NvsStore
+
+        storage = NvsStore()
     store = KeyStore(storage)
+    if trial:
+        from device_agent.update import slot_record
+
+        record = slot_record.load(store)
+        if record.trial:
+            record.crashed()
+            slot_record.save(store, record)
     _save(store, _load(store)[0], described(error))
 
 

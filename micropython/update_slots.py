@@ -11,7 +11,7 @@ from device_agent.update.slots import AGENT, FlashUpdates
 from suit import class_id
 
 _DATA = 1  # esp32.Partition.TYPE_DATA
-_MODULES = "slots slot_record head install"  # of device_agent.update
+_MODULES = "slots slot_record lost head install"  # of device_agent.update
 _COLLECTION = "collection piece_log places"  # those that an open Collection needs
 
 

@@ -26,6 +26,8 @@ NO_REASON = 0
 NOT_CONFIRMED = 1  # on trial it did not reach its PN GW
 NOT_WHOLE = 2  # digest or size of the image are not those of the manifest
 BOOT_LOADER = 3  # the boot loader went back to the firmware before
+CRASHED = 4  # on trial it ended with an error, or the watchdog reset the board
+NO_AGENT = 5  # the image lacks modules of an agent, so that those of another one would run in their place
 OTHER_KEY = 10
 NO_KEY = 11
 OTHER_CLASS = 12
@@ -35,6 +37,7 @@ NOT_UNDERSTOOD = 15  # the manifest has what this board does not read
 NO_ROOM = 16
 FLASH_FAILED = 17
 NO_HEAP = 18  # its code runs in the flash, which has no two slots, and its heap has no room for an agent in a file
+NO_FLOOR = 19  # its record of the numbers is damaged, so that any number might be an old one
 
 BLOCK = 1024  # octets of a coded frame
 ENVELOPE_MAX = 1024  # octets of an envelope without its image

@@ -119,9 +119,15 @@ def _room(service, update):
 
 def _verified(service, update):
     # Return NO_REASON, NO_KEY or OTHER_KEY
-    octets = _key(service)
+    from device_agent.update import key
+
+    try:
+        octets = key.load(service.store, service.membership.identity)
+    except MalformedMessage:  # it takes none but by cable
+        return n.OTHER_KEY
     if octets is None:
         return n.NO_KEY
+    key = None
     service.unload()
     service.receiver.spare()
     service.receiver.verifications += 1
@@ -130,15 +136,6 @@ def _verified(service, update):
     except (NotAuthentic, MalformedMessage):
         return n.OTHER_KEY
     return n.NO_REASON
-
-
-def _key(service):
-    from device_agent.update import key
-
-    try:
-        return key.load(service.store, service.membership.identity)
-    except MalformedMessage:
-        return None
 
 
 def _begin(service, update, octets, reason):

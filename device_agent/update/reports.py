@@ -22,7 +22,7 @@ def report(service):
         mine = key.load(service.store, identity)
     except MalformedMessage:
         mine = b""  # it counts as none, but no other takes its place
-    numbers = record.agent_number, record.firmware_number
+    numbers = tuple([each if each <= n.NUMBER_MAX else 0 for each in (record.agent_number, record.firmware_number)])
     told = [n.REPORT, list(service.updates.classes()), key.key_id(mine)]
     told.extend(numbers + _state(service, record))
     try:
@@ -76,7 +76,7 @@ def _state(service, record):
     if service.refused and service.refused[0] == service.offer:
         return n.REFUSED, service.refused[1], service.refused[2]
     if record.reason:
-        return n.FELL_BACK, record.wanted, record.reason
+        return n.REFUSED if record.reason == n.NO_FLOOR else n.FELL_BACK, record.wanted, record.reason
     return n.IDLE, 0, 0
 
 

@@ -1,14 +1,19 @@
 """Which slot a board runs, and which update is on trial: the record `slot`, and the rules by which it changes.
 
-CBOR `[1, good, trial, starts left, number of the agent, number of the firmware, label, number tried last, whether that
-was of the firmware, reason, number of the agent that failed, number of the firmware that failed]`. The agent is in slot
-1 or 2, or in the files that were flashed by cable (slot 0). A firmware on trial is in the application partition
-`label`. Each change is one save. The files of slot 0 read this record also when they are years older than what runs, so
-its form stays.
+CBOR `[1, good, trial, quarters of starts left, number of the agent, number of the firmware, label, number tried last,
+whether that was of the firmware, reason, number of the agent that failed, number of the firmware that failed]`. The
+agent is in slot 1 or 2, or in the files that were flashed by cable (slot 0). A firmware on trial is in the application
+partition `label`. Each change is one save. The files of slot 0 read this record also when they are years older than
+what runs, so its form stays.
+
+A board has this record before it has an update key (`key.py`). One that has a key and not this record, or both copies
+of it damaged, has lost its floors: it takes no update until files come by cable, since any number might be an old one
+(SEC-30).
 """
 
 from cpns import cborlite
 from cpns.errors import CpnsError
+from device_agent.update.lost import lost
 from suit import numbers as n
 
 RECORD = "slot"
@@ -17,40 +22,54 @@ BASE = 0  # the slot of the files that were flashed by cable
 FIRMWARE = 3  # in place of a slot of the agent
 STARTS = 3  # of an agent on trial
 BOOTS = 2  # of a firmware on trial after the first one, which the one before does
+QUARTERS = 4  # of a start: one that the power ended says little of what is on trial, and counts as one of these
+LOST = n.NUMBER_MAX + 1  # the floor of a board that has lost its floors
+_UPDATE_KEY = "upkey"  # key.RECORD
 
 
 class SlotRecord:
-    """The state of the slots. `octets` is the record, or None on a board that was never updated.
+    """The state of the slots. `octets` is the record, or None on a board that was never updated; `lost`: it had one.
 
     `good` is the slot that runs while nothing is on trial, `trial` a slot, FIRMWARE or 0; `agent_number` and
-    `firmware_number` are the highest numbers that were confirmed; `wanted` is the number that was tried last (of the
-    firmware if `of_firmware`), and `reason` (suit.numbers) why that one fell back, or NO_REASON. `agent_failed` and
-    `firmware_failed` are the highest numbers that fell back: two updates that fail would otherwise take turns for ever.
+    `firmware_number` are the highest numbers that were confirmed, or LOST; `wanted` is the number that was tried last
+    (of the firmware if `of_firmware`), and `reason` (suit.numbers) why that one fell back, or NO_REASON. During a trial
+    it is what is known of why a start of it ended. `agent_failed` and `firmware_failed` are the highest numbers that
+    fell back: two updates that fail would otherwise take turns for ever.
     """
 
-    def __init__(self, octets=None):
-        self.good = self.trial = self.starts = self.agent_number = self.firmware_number = self.wanted = 0
-        self.label, self.of_firmware, self.reason = "", False, n.NO_REASON
-        self.agent_failed = self.firmware_failed = 0
-        try:
-            form, *values = cborlite.decode(octets) if octets else (0,)
-            if form == FORMAT:
-                self.good, self.trial, self.starts, self.agent_number, self.firmware_number = values[:5]
-                self.label, self.wanted, self.of_firmware, self.reason, *failed = values[5:]
-                self.agent_failed, self.firmware_failed = failed
-        except (CpnsError, TypeError, ValueError):
-            pass
+    def __init__(self, octets=None, lost=False):
+        self._set([0] * 5 + ["", 0, False, n.NO_REASON, 0, 0])
+        if octets is not None:
+            try:
+                form, *values = cborlite.decode(octets)
+                lost = form != FORMAT
+                if not lost:
+                    self._set(values)
+            except (CpnsError, TypeError, ValueError):
+                lost = True
+        if lost:
+            self._set([0] * 3 + [LOST] * 2 + ["", 0, False, n.NO_FLOOR, 0, 0])
+
+    def _set(self, values):
+        self.good, self.trial, self.left, self.agent_number, self.firmware_number, *last = values
+        self.label, self.wanted, self.of_firmware, self.reason, self.agent_failed, self.firmware_failed = last
+
+    @property
+    def starts(self):
+        """How many more starts the trial has, if nothing cuts the power."""
+        return self.left // QUARTERS
 
     def pack(self):
         """Return the octets of the record."""
-        numbers = [self.good, self.trial, self.starts, self.agent_number, self.firmware_number]
+        numbers = [self.good, self.trial, self.left, self.agent_number, self.firmware_number]
         last = [self.label, self.wanted, self.of_firmware, self.reason, self.agent_failed, self.firmware_failed]
         return cborlite.encode([FORMAT] + numbers + last)
 
     def refusal(self, firmware, number):
         """Return the reason for which update `number`, of the firmware or of the agent, is refused, or NO_REASON."""
-        if number <= (self.firmware_number if firmware else self.agent_number):
-            return n.OLD_NUMBER
+        floor = self.firmware_number if firmware else self.agent_number
+        if number <= floor:
+            return n.NO_FLOOR if floor == LOST else n.OLD_NUMBER
         failed = self.firmware_failed if firmware else self.agent_failed
         return n.TRIED_BEFORE if number <= failed else n.NO_REASON
 
@@ -58,21 +77,23 @@ class SlotRecord:
         """Begin the trial of update `number` in slot `trial`, or FIRMWARE with the `label` of its partition."""
         self.trial, self.wanted, self.label, self.reason = trial, number, label, n.NO_REASON
         self.of_firmware = trial == FIRMWARE
-        self.starts = BOOTS if self.of_firmware else STARTS
+        self.left = QUARTERS * (BOOTS if self.of_firmware else STARTS)
 
-    def start(self, label):
+    def start(self, label, by_power=False):
         """Count a start, in the application partition `label`. Return True if the one on trial is to be booted.
 
         The boot loader starts a firmware on trial once; the one before chooses it again, as the power may have been
-        cut.
+        cut. `by_power`: the power came just now, so the start before did not end by itself. A person who flips a switch
+        is not to end a trial; one who does it again and again, as nothing works, is.
         """
         if self.trial == FIRMWARE and label == self.label:
             return False
-        if self.trial and self.starts:
-            self.starts -= 1
+        count = 1 if by_power else QUARTERS
+        if self.trial and self.left >= count:
+            self.left -= count
             return self.trial == FIRMWARE
         if self.trial:
-            self.fall_back(n.BOOT_LOADER if self.trial == FIRMWARE else n.NOT_CONFIRMED)
+            self.end_trial()
         return False
 
     def slot(self):
@@ -86,6 +107,15 @@ class SlotRecord:
         elif self.trial:
             self.good, self.agent_number = self.trial, self.wanted
         self._end(n.NO_REASON)
+
+    def crashed(self):
+        """Note that a start of the trial ended with an error, or by the watchdog."""
+        if self.trial:
+            self.reason = n.CRASHED
+
+    def end_trial(self):
+        """End the trial without success, for what is known of its starts."""
+        self._end(self.reason or (n.BOOT_LOADER if self.trial == FIRMWARE else n.NOT_CONFIRMED))
 
     def fall_back(self, reason):
         """End the trial without success."""
@@ -105,13 +135,15 @@ class SlotRecord:
             self._end(n.NOT_WHOLE)
 
     def by_cable(self):
-        """Note that files were flashed by cable: they run. The floors stay."""
+        """Note that files were flashed by cable: they run. The floors stay; if they are lost, they begin anew."""
+        if self.agent_number == LOST:
+            self.agent_number = self.firmware_number = 0
         self.good, self.wanted = BASE, 0
         self.agent_failed = self.firmware_failed = 0
         self._end(n.NO_REASON)
 
     def _end(self, reason):
-        self.trial = self.starts = 0
+        self.trial = self.left = 0
         self.label, self.reason = "", reason
         if reason and self.of_firmware:
             self.firmware_failed = max(self.firmware_failed, self.wanted)
@@ -121,7 +153,13 @@ class SlotRecord:
 
 def load(store):
     """Return the SlotRecord in `store`, a KeyStore."""
-    return SlotRecord(store.load(RECORD))
+    octets = store.load(RECORD)
+    return SlotRecord(octets, octets is None and (lost(store, RECORD) or store.load(_UPDATE_KEY) is not None))
+
+
+def begin_floors(store):
+    """Have a board that gets its first update key this record before, so that its loss is seen."""
+    save(store, load(store))
 
 
 def save(store, record):

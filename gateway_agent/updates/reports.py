@@ -24,6 +24,8 @@ REASONS = {
     n.NOT_CONFIRMED: "it did not reach its gateway with it",
     n.NOT_WHOLE: "the image in its flash was not the signed one",
     n.BOOT_LOADER: "its boot loader went back to the firmware before",
+    n.CRASHED: "it crashed with it before it reached its gateway",
+    n.NO_AGENT: "the signed image lacks files of an agent: sign the folder of `keycast board files`",
     n.OTHER_KEY: "it has another update key, which only a cable replaces",
     n.NO_KEY: "it has no update key: name one in [update] of the gateway",
     n.OTHER_CLASS: "it is for other boards or another firmware",
@@ -33,6 +35,7 @@ REASONS = {
     n.NO_ROOM: "its flash has no room left for it",
     n.FLASH_FAILED: "its flash cannot be written",
     n.NO_HEAP: "its code runs in its flash, which has no two slots, and its memory has no room for it: use a cable",
+    n.NO_FLOOR: "its record of the numbers is damaged, so it takes none: use `keycast board rescue`",
 }
 """Why a board went back or refused, in words that complete "because ..."."""
 
@@ -107,7 +110,7 @@ def in_words(report: UpdateReport, is_offered: bool) -> str:
         case n.FELL_BACK:
             return f"went back from {report.wanted}"
         case n.REFUSED:
-            return f"refused {report.wanted}"
+            return "takes none" if report.detail == n.NO_FLOOR else f"refused {report.wanted}"
     return "is offered one" if is_offered else "wants none"
 
 

@@ -31,6 +31,7 @@ HEAP_KIB = 96
 BLUETOOTH_KIB = 4  # what on_vm/air_radio.py takes of the heap, and the native code of an ESP32 does not
 PARTITIONS_KIB = 3  # the same of on_vm/partitions.py
 RESET_CODE = 75  # on_vm/machine.py
+_POWER_ON, _HARD_RESET = "1", "2"  # the same
 POWER_CUT_CODE = 137  # on_vm/esp32.py
 ON_VM = Path(__file__).with_name("on_vm")
 ON_VM_TREE = compile.MPY / "virtual"
@@ -224,6 +225,7 @@ class VirtualBoard:
             "BOARD_SEED": str(seed),
             "BOARD_POWER_CUT": power_cut,
             "BOARD_OUT_OF_RANGE": "" if in_range else "1",
+            "BOARD_RESET_CAUSE": _HARD_RESET if self.exit_code == RESET_CODE else _POWER_ON,
             "BOARD_BLE": "" if air is None else str(air.socket),
             "BOARD_BLE_HEARS": "" if air is None else f"{air.loss} {air.window_us} {air.interval_us}",
             **(more or {}),

@@ -11,6 +11,8 @@ from device_agent import pending, provisioning, unpaired
 from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
+from device_agent.update import slot_record
+from suit import numbers as n
 
 VM_HEAP_KIB = 192
 
@@ -258,3 +260,24 @@ def test_a_medium_without_room_leaves_the_old_identity():
     assert not pending.finish(store)
     world.boot()
     assert world.agent.session.up and world.agent.membership.groups["kitchen"].ring.floor == 6
+
+
+@req("SEC-04", "SEC-30", "SEC-33")
+def test_an_update_key_that_comes_with_an_identity_brings_the_record_of_its_floors_before():
+    known = identity("gw")
+    told = [known.gateway_id, known.gateway_ccs, known.signing_key, 1, known.pn_id, "gw", {"upkey": bytes(64)}]
+    dies_at, cut = 0, True
+    while cut:
+        dies_at += 1
+        octets = before().medium.octets
+        cut = False
+        try:
+            store = KeyStore(Dying(octets, dies_at, "absent"))
+            pending.begin(store, "lamp.new", Drawn())
+            pending.complete(store, cborlite.encode(told))
+            pending.put_in_force(store)
+        except PowerCut:
+            cut = True
+        assert slot_record.load(KeyStore(Dying(octets, 0, "absent"))).reason == n.NO_REASON
+    store = KeyStore(Dying(octets, 0, "absent"))
+    assert store.load("upkey") == bytes(64) and store.load("slot") is not None

@@ -197,13 +197,13 @@ def test_what_is_broadcast_and_refused_is_reported_when_the_gateway_offers_it():
 
 
 @req("SEC-17")
-def test_an_update_key_that_has_another_job_counts_as_none():
+def test_an_update_key_that_has_another_job_is_not_the_right_one():
     world, offers = member()
     KeyStore(world.medium).save("upkey", world.agent.identity.signing_key)
     offers.update = Update()
     offers.ask()
     world.run_for(60000)
-    assert offers.states()[-1] == (n.REFUSED, 5, n.NO_KEY)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.OTHER_KEY)
     assert offers.reports[-1][1][1] == b"" and world.agent.receiver.verifications == 0
     assert KeyStore(world.medium).load("upkey") == world.agent.identity.signing_key
 

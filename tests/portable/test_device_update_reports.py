@@ -7,6 +7,7 @@ from vmtest import req
 from cpns import cborlite
 from device_agent import tuning
 from device_agent.crypto import p256
+from device_agent.update.slot_record import SlotRecord
 from suit import numbers as n
 
 VM_HEAP_KIB = 192  # the PNE and its PN GW in one heap
@@ -157,3 +158,51 @@ def test_frames_of_an_unknown_update_cause_few_reports_and_fewer_each_time():
     world.run_for(tuning.UPDATE_LEISURE)
     assert world.agent.updating.offer == offers.update.id
     assert world.agent.updating.hint_gap == tuning.UPDATE_HINT_EVERY
+
+
+@req("SEC-17", "SEC-30")
+def test_a_board_whose_update_key_is_damaged_takes_no_other_over_the_network():
+    world, offers = updatable()
+    offers.key = KEY
+    world.run_for(tuning.UPDATE_LEISURE)
+    octets = world.medium.octets
+    for name in ("upkey0", "upkey1"):
+        octets[name] = octets[name][:-1] + bytes((octets[name][-1] ^ 1,))
+    offers.key = p256.run(p256.public_key(bytes(31) + b"\x0c"))
+    damaged = octets["upkey0"], octets["upkey1"]
+    for _ in range(2):
+        world.boot()
+        world.run_for(tuning.UPDATE_LEISURE)
+        assert offers.reports[-1][1][1] == b"" and (octets["upkey0"], octets["upkey1"]) == damaged
+    offers.update = Update()
+    offers.ask()
+    world.run_for(60000)
+    assert offers.states()[-1] == (n.REFUSED, 5, n.OTHER_KEY)
+
+
+@req("SEC-30")
+def test_a_board_has_a_record_of_its_floors_before_it_has_an_update_key():
+    world, offers = updatable()
+    offers.key = KEY
+    written, put = [], world.medium.set
+
+    def set(name, octets):
+        written.append(name)
+        put(name, octets)
+
+    world.medium.set = set
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert [name for name in written if name[:-1] in ("slot", "upkey")] == ["slot0", "slot1", "upkey0", "upkey1"]
+
+
+@req("SEC-30")
+def test_a_board_that_has_lost_its_floors_says_so_and_takes_no_update():
+    world, offers = updatable(SlotRecord(lost=True))
+    offers.key = KEY
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert offers.reports[0][1][2:] == [0, 0, n.REFUSED, 0, n.NO_FLOOR]
+    offers.update = Update(n.NUMBER_MAX)
+    offers.ask()
+    world.run_for(60000)
+    assert offers.states()[-1] == (n.REFUSED, n.NUMBER_MAX, n.NO_FLOOR)
+    assert not world.updates.begun and not world.agent.receiver.verifications

@@ -1,7 +1,9 @@
 """Virtual boards whose agent or firmware is on trial: the real agent in a slot, and a boot loader that goes back."""
 
 import hashlib
+import json
 import random
+import re
 import shutil
 
 import pytest
@@ -11,7 +13,7 @@ from device_agent.key_store import KeyStore
 from device_agent.update import slot_record
 from device_agent.update.places import PartitionPlace
 from device_agent.update.slots import AGENT, FIRMWARE, SEAL, FlashUpdates
-from keycast.micropython_vm import compile, romfs
+from keycast.micropython_vm import board_files, compile, romfs
 from keycast.virtual_board.board import RESET_CODE, VirtualBoard
 from suit import numbers as n
 from suit.coded import CodedImage
@@ -20,6 +22,7 @@ HALF = 0x30000  # octets of a place
 SECTOR = 4096
 HEAP_KIB = 80  # what the agent needs, too
 LOST = 0.25  # of all frames
+POWER_ON, HARD, WATCHDOG = "1", "2", "3"  # causes of a reset
 
 
 class Octets:
@@ -99,7 +102,15 @@ async def up(board):
 
 async def start(board):
     """Switch the board on, or let it go on after a reset of its own."""
-    await board.start(up=False, heap_kib=HEAP_KIB, more={"BOARD_RESET_CAUSE": "2"})
+    await board.start(up=False, heap_kib=HEAP_KIB, more={"BOARD_RESET_CAUSE": HARD})
+
+
+async def cut(board, cause):
+    """Start a board on trial for this cause, and cut its power at once."""
+    since = len(board.events)
+    await board.start(up=False, heap_kib=HEAP_KIB, more={"BOARD_RESET_CAUSE": cause})
+    await board.line("keycast: update trial ", since=since)
+    await board.kill()
 
 
 async def test_the_agent_runs_out_of_a_slot_on_trial_and_goes_back_after_three_starts(board):
@@ -130,18 +141,65 @@ async def test_an_agent_that_does_not_run_is_started_three_times_and_the_one_bef
         assert await board.ended() == RESET_CODE
     assert record(board).trial == 1 and record(board).starts == 0
     await up(board)
-    assert (record(board).trial, record(board).reason) == (0, n.NOT_CONFIRMED)
-    assert cborlite.decode(KeyStore(board.nvs.snapshot()).load("last"))[1] == 1
+    assert (record(board).trial, record(board).reason) == (0, n.CRASHED)
+    _, starts, error = cborlite.decode(KeyStore(board.nvs.snapshot()).load("last"))
+    assert starts == 1 and error.endswith("ValueError")
+
+
+@pytest.mark.req("SEC-30")
+async def test_the_watchdog_that_ends_a_trial_is_told(board):
+    collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    await up(board)
+    await cut(board, WATCHDOG)
+    assert (record(board).trial, record(board).reason) == (1, n.CRASHED)
+
+
+async def test_a_switch_that_is_flipped_does_not_end_a_trial(board):
+    collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
+    await start(board)
+    assert await board.ended() == RESET_CODE
+    await up(board)
+    for _ in range(4):
+        await cut(board, POWER_ON)
+    assert record(board).trial == 1 and record(board).starts == 1
 
 
 @pytest.mark.parametrize("image", [b"\0", bytes(1024), b"\xd2\xcd\x31\xff\xff\x7f" + b"\x04\x7f/" * 1000])
-async def test_a_signed_image_that_is_none_is_started_three_times_and_not_waited_for(board, image):
+async def test_a_signed_image_that_is_none_is_left_at_once(board, image):
     collect(board, AGENT, image)
-    for _ in range(4):  # the first one installs it
+    for _ in range(2):  # the first one installs it
         await start(board)
         assert await board.ended() == RESET_CODE
     await up(board)
-    assert (record(board).trial, record(board).reason) == (0, n.NOT_CONFIRMED)
+    assert (record(board).trial, record(board).reason) == (0, n.NO_AGENT)
+
+
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize("lacks", ["start", "board", "watch", "pne_agent", "describe", "cpns/__init__"])
+async def test_an_agent_of_whose_modules_one_would_be_of_slot_0_is_left_at_once(board, tmp_path, lacks):
+    """Also one that is loaded seldom, or later."""
+    tree = tmp_path / "tree"
+    shutil.copytree(compile.BOARD_TREE, tree)
+    (tree / f"{lacks}.mpy").unlink()
+    collect(board, AGENT, romfs.image(tree))
+    for _ in range(2):  # the first one installs it
+        await start(board)
+        assert await board.ended() == RESET_CODE
+    await up(board)
+    assert (record(board).good, record(board).trial, record(board).reason) == (0, 0, n.NO_AGENT)
+
+
+@pytest.mark.parametrize("manifest", [board_files.MANIFEST, board_files.VAL_CLIENT_MANIFEST])
+def test_an_agent_knows_its_own_modules(manifest):
+    """Those that are no part of a package, as those in one come with it."""
+    names = {name.removesuffix(".py") for name in board_files.listed(manifest)} | board_files.BUNDLES.keys()
+    wanted = {name for name in names if "/" not in name.removesuffix("/__init__")}
+    (own,) = re.findall(r"_OWN = \((.*?)\n\)", (board_files.FOLDER / "start.py").read_text(), re.DOTALL)
+    (more,) = re.findall(r"_OWN_OF_VAL_CLIENT = (.*)", (board_files.FOLDER / "start.py").read_text())
+    told = " ".join(re.findall(r'"(.*)"', own)) + (json.loads(more) if manifest != board_files.MANIFEST else "")
+    assert set(told.split()) == wanted - {"main"}
 
 
 async def test_a_trial_in_safe_mode_ends_at_once(board):

@@ -174,7 +174,7 @@ async def test_an_agent_that_does_not_start_is_left_again_and_the_status_says_wh
     before = house.record(KITCHEN)
     number, file = await house.sign(_that_fails(house.folder / "fails"))
     await house.offer(file, "--board", KITCHEN)
-    await house.says(KITCHEN, state="fell-back", reason=reports.REASONS[n.NOT_CONFIRMED], wanted_number=number)
+    await house.says(KITCHEN, state="fell-back", reason=reports.REASONS[n.CRASHED], wanted_number=number)
     record = house.record(KITCHEN)
     assert (record.good, record.trial, record.agent_number) == (before.good, 0, before.agent_number)
     assert (await house.status())[KITCHEN]["offered_number"] == 0  # not once more

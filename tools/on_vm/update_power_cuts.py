@@ -191,7 +191,8 @@ class Esp32:
 
 
 class Machine:
-    HARD_RESET, WDT_RESET = 2, 3
+    PWRON_RESET, HARD_RESET, WDT_RESET = 1, 2, 3
+    cause = HARD_RESET
 
     @staticmethod
     def reset():
@@ -199,7 +200,7 @@ class Machine:
 
     @staticmethod
     def reset_cause():
-        return 2
+        return Machine.cause
 
     class WDT:
         def __init__(self, timeout):
@@ -352,6 +353,7 @@ def run(board, states=()):
         try:
             board.start()
         except (Exception, Reset, Cut, Done) as end:
+            Machine.cause = Machine.HARD_RESET if power.on else Machine.PWRON_RESET
             if not power.on:  # whatever the board made of its last I/O error
                 power.on = True
             elif isinstance(end, Done):
