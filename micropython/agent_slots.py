@@ -54,7 +54,6 @@ def _mount():
 
 
 def _chosen(octets):
-    import machine
     from nvs_store import NvsStore
     from slot_images import whole
 
@@ -66,10 +65,15 @@ def _chosen(octets):
     store = KeyStore(storage)
     record = slot_record.load(store)
     before, trial = record.pack(), record.trial
-    cause = machine.reset_cause()
-    if trial and cause == machine.WDT_RESET:
-        record.crashed()
-    boot = record.start(_running() if trial == slot_record.FIRMWARE else "", cause == machine.PWRON_RESET)
+    by_power = False
+    if trial:
+        import machine
+
+        cause = machine.reset_cause()
+        by_power = cause == machine.PWRON_RESET
+        if cause == machine.WDT_RESET:
+            record.crashed()
+    boot = record.start(_running() if trial == slot_record.FIRMWARE else "", by_power)
     while record.slot() and not whole(octets, record.slot()):
         record.not_whole()
     if record.pack() != before:
