@@ -15,6 +15,11 @@ from private_store import folders
 
 SECTOR = 4096
 ERASED = b"\xff"
+_PLACE = "flash-*.bin"
+
+
+class OtherLayout(Exception):
+    """The files of a flash are those of other partitions, as earlier releases had them. The text names one."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Part:
 
 
 class FlashChip:
-    """The flash in `folder`, which is made if need be. Raises StoreUnusable, OSError.
+    """The flash in `folder`, which is made if need be. Raises OtherLayout, StoreUnusable, OSError.
 
     `parts` must not overlap. `vfs` is the partition whose files are a folder of the host.
     """
@@ -43,6 +48,7 @@ class FlashChip:
         self._folder = folder
         self._parts = sorted((*parts, *_rest(size, parts)), key=lambda part: part.offset)
         self._vfs = vfs
+        self._require_layout()
         for part in self._parts:
             path = folder / part.path
             if not path.exists():
@@ -93,6 +99,12 @@ class FlashChip:
         if begin <= self._vfs.offset < end:  # where a file system has its first block
             shutil.rmtree(self.vfs)
             folders.make(self.vfs)
+
+    def _require_layout(self) -> None:
+        known = {self._folder / part.path: part.size for part in self._parts}
+        for path in sorted({*known, *self._folder.glob(_PLACE)}):
+            if path.exists() and path.stat().st_size != known.get(path):
+                raise OtherLayout(path.name)
 
     def _pieces(self, address: int, size: int) -> Iterator[tuple[Path, int, int]]:
         """Yield file, place in it and length of each piece of a range, in order."""

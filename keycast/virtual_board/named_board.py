@@ -22,6 +22,7 @@ from gateway_agent.radios.virtual_air.place import default_socket
 from keycast.board.ports import front_file
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
+from keycast.virtual_board.flash_chip import OtherLayout
 from keycast.virtual_board.ready_made import make_ready
 from keycast.virtual_board.serial_board import SerialBoard
 from private_store import files, folders
@@ -79,7 +80,13 @@ async def plugged_in(
         number = _number(folder)
         if erase:
             _erase(folder)
-        board = SerialBoard(folder, _environment(Network.loopback(number).address, number, port, broadcast_port))
+        try:
+            board = SerialBoard(folder, _environment(Network.loopback(number).address, number, port, broadcast_port))
+        except OtherLayout as found:
+            raise VirtualBoardRefused(
+                f"The flash of {name} has other partitions than virtual boards have now ({found}).",
+                f"Begin with a blank one, which forgets what is in it: keycast board run {name} --erase",
+            ) from None
         if app is not None:
             make_ready(board, app, (WIFI_NAME, WIFI_PASSWORD))
         await board.power_on()

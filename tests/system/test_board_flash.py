@@ -18,7 +18,7 @@ from keycast.board.faults import FilesNotCopied, ImageUnfit
 from keycast.board.flashing import Flashed, FlashOrder, Told
 from keycast.board.ports import Port
 from keycast.board.provisioning import Wifi
-from keycast.board.repl import Repl
+from keycast.board.repl import BoardAnswered, Repl
 from keycast.hardware.catalogue import VIRTUAL, all_boards, virtual_board
 from keycast.micropython_vm import compile, romfs
 from keycast.virtual_board import firmware
@@ -171,6 +171,59 @@ async def test_files_only_leaves_the_firmware(tmp_path: Path, tree: Path) -> Non
         await flashed(board, FlashOrder((), tree), watched)
         assert watched.words[0] == "waiting for its prompt"
         assert [path.name for path in board.flash.vfs.iterdir()] == ["main.py"]
+
+
+def cut_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Have the cable come out at this step: each program that copies is one, and each call of the board is, too."""
+    run, ask, left = tool.run, Repl.run, [step]
+
+    def cut() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    def copied(module: str, arguments: list[str], told: Callable[[str], None]) -> Any:
+        return tool.Ended(False, ["mpremote: device disconnected\n"]) if cut() else run(module, arguments, told)
+
+    def asked(repl: Repl, program: str, *rest: Any) -> str:
+        if cut():
+            raise BoardAnswered("OSError: the cable is out")
+        return ask(repl, program, *rest)
+
+    patch.setattr(tool, "run", copied)
+    patch.setattr(Repl, "run", asked)
+
+
+@pytest.mark.req("SEC-30")
+async def test_a_cable_that_comes_out_leaves_a_board_that_is_flashed_again(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step of `flash --files-only`, on a board with an update; its floor stays."""
+    updated = slot_record.SlotRecord()
+    updated.begin(1, 7)
+    updated.confirm()
+    save = READ.replace("print(", "").replace(".load({!r}))", ".save({!r}, {!r})")
+    async with plugged_in(tmp_path / "board") as board:
+        await flashed(board, FlashOrder((), tree))
+        is_cut, step = True, 0
+        while is_cut:
+            await printed(board, save.format(slot_record.RECORD, updated.pack()))
+            (board.flash.vfs / "agent.1").write_bytes(b"from the air")
+            with monkeypatch.context() as patch:
+                cut_at(patch, step)
+                try:
+                    await flashed(board, FlashOrder((), tree))
+                    is_cut = False
+                except FilesNotCopied as said:
+                    assert "keycast board flash" in str(said)
+            await board.power_off()
+            await board.power_on()
+            if is_cut:
+                await flashed(board, FlashOrder((), tree))
+            left = slot_record.SlotRecord(eval(await printed(board, READ.format(slot_record.RECORD))))
+            assert (left.slot(), left.trial, left.agent_number) == (0, 0, 7), step
+            assert [path.name for path in board.flash.vfs.iterdir()] == ["main.py"]
+            step += 1
+    assert step > 5
 
 
 @contextlib.asynccontextmanager

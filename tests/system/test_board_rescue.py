@@ -7,6 +7,8 @@ import pytest
 
 from cpns import cborlite
 from device_agent.key_store import KeyStore
+from device_agent.update import key as update_key
+from device_agent.update import slot_record
 from keycast.board import rescue
 from keycast.board.ports import Port
 from keycast.board.repl import Repl
@@ -15,6 +17,7 @@ from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board.nvs_folder import NvsFolder
 from keycast.virtual_board.serial_board import SerialBoard
 from message_plane import credentials
+from suit import numbers as n
 from tests.system.serial_tools import Terminal, plugged_in
 
 pytestmark = pytest.mark.real_time
@@ -122,3 +125,35 @@ async def test_a_board_that_is_given_away_keeps_nothing_of_the_home(tmp_path: Pa
 
 def _octets_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize("state", ["confirmed", "on trial", "lost"])
+async def test_the_files_that_rescue_writes_run_in_place_of_an_update(tmp_path: Path, tree: Path, state: str) -> None:
+    """The update's files go; the floor stays, or begins anew if the record is lost, and the trial is over."""
+    async with plugged_in(tmp_path / "board") as board:
+        await board.power_off()
+        in_safe_mode(board, tree)
+        nvs = NvsFolder(board.flash.path("nvs"))
+        store = KeyStore(nvs)
+        update_key.keep(store, bytes(64))
+        record = slot_record.load(store)
+        record.begin(1, 7)
+        record.confirm()
+        if state == "on trial":
+            record.begin(2, 9)
+        slot_record.save(store, record)
+        if state == "lost":
+            for name in ("slot0", "slot1"):
+                nvs.set(name, b"\0" * 40)
+            nvs.commit()
+            assert slot_record.load(store).reason == n.NO_FLOOR
+        for name in ("agent.1", "agent.2", "update.suit", "update.log"):
+            (board.flash.vfs / name).write_bytes(b"from the air")
+        await board.power_on()
+        await asyncio.to_thread(rescue.put_files, port_of(board), tree, lambda done: None)
+        await asyncio.to_thread(looked, board)  # which ends the agent
+        left = slot_record.load(KeyStore(NvsFolder(board.flash.path("nvs"))))
+        assert (left.slot(), left.trial, left.reason) == (0, 0, n.NO_REASON)
+        assert left.agent_number == (0 if state == "lost" else 7)
+        assert [path.name for path in board.flash.vfs.iterdir()] == ["main.py"]

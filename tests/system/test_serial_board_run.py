@@ -134,3 +134,27 @@ async def test_a_person_presses_the_buttons_by_words(tmp_path: Path) -> None:
 async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     code, complaint = await run(tmp_path, "board", "run", "--", name)
     assert code == 1 and "is no name for a virtual board" in complaint
+
+
+async def test_a_flash_with_the_partitions_of_an_earlier_release_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    flash = tmp_path / ".local/state/keycast/boards/porch"
+    async with running(tmp_path):
+        pass
+    whole = {path: path.read_bytes() for path in flash.glob("*.bin")}
+    wrong = {"romfs.bin": bytes(0x20000), "flash-00f000.bin": bytes(0x1000)}
+    for name, octets in wrong.items():
+        (flash / name).write_bytes(octets)
+        code, complaint = await run(tmp_path, "board", "run", "porch")
+        assert code == 1 and f"has other partitions than virtual boards have now ({name})" in " ".join(
+            complaint.split()
+        )
+        assert "keycast board run porch --erase" in " ".join(complaint.split())
+        (flash / name).unlink()
+        for path, before in whole.items():
+            path.write_bytes(before)
+    for name, octets in wrong.items():
+        (flash / name).write_bytes(octets)
+    async with running(tmp_path, "--erase") as (told, _):
+        assert told["is_blank"]
+    async with running(tmp_path):
+        pass

@@ -76,7 +76,7 @@ def run_these():
 
         store = KeyStore(NvsStore())
         record = slot_record.load(store)
-        if record.wanted:  # something was tried once
+        if record.wanted or record.reason:  # something was tried once, or the floors are lost
             record.by_cable()
             slot_record.save(store, record)
     except ImportError:  # files frozen in before there were slots

@@ -119,5 +119,4 @@ if os.getenv("BOARD_SLOTS"):
 if os.getenv("BOARD_PARTITIONS"):
     import partitions
 
-    partitions.nvs = NvsPartition
     Partition = partitions.FlashPartition

@@ -5,37 +5,33 @@
 import os
 from binascii import crc32
 
-import ffi
-import uctypes
+import romfs_partition
+from esp32 import NvsPartition  # which imports this module at its end
 
 _PAGE = 4096
-_ERASED = b"\xff" * 64  # a page of them would not be found in a heap that is in use
 _NEW, _PENDING, _VALID, _ABORTED = 0, 1, 2, 4
 _BLANK = 0xFFFFFFFF
 _VALIDATE_FAILED = -0x1503
 _MAGIC = 0xE9  # of an image
-_TYPE, _SUBTYPE, _ADDRESS, _SIZE = 0, 1, 2, 3
+_TYPE, _SUBTYPE = 0, 1
 _ROWS = {
     "ota_0": (0, 16, 0x10000, 0x40000),
     "ota_1": (0, 17, 0x50000, 0x40000),
     "romfs": (1, 0x81, 0x1D0000, 0x60000),
     "otadata": (1, 0, 0xD000, 2 * _PAGE),
 }
-nvs = None  # the partition of that name, which `esp32` sets
+_mapped = {}
 
 
 def octets(label):
-    # Return the octets of a partition: what is written to them is in the file, also if this process is killed
-    libc = ffi.open(None)
-    size = _ROWS[label][_SIZE]
-    file = libc.func("i", "open", "si")(os.getenv("BOARD_PARTITIONS") + label + ".bin", 2)
-    start = libc.func("p", "mmap", "piiiii")(0, size, 3, 1, file, 0)  # PROT_READ | PROT_WRITE, MAP_SHARED
-    libc.func("i", "close", "i")(file)
-    return uctypes.bytearray_at(start, size)
+    # Return the octets of a partition, which is mapped once
+    if label not in _mapped:
+        _mapped[label] = romfs_partition.mapped(os.getenv("BOARD_PARTITIONS") + label + ".bin")
+    return _mapped[label]
 
 
-class FlashPartition:
-    TYPE_APP, TYPE_DATA = 0, 1
+class FlashPartition(NvsPartition):
+    TYPE_APP = 0
     BOOT, RUNNING = 0, 1
 
     def __init__(self, label):
@@ -50,7 +46,7 @@ class FlashPartition:
     @staticmethod
     def find(type=0, subtype=0xFF, label=None):
         if label == "nvs":
-            return nvs.find(type, subtype, label)
+            return NvsPartition.find(type, subtype, label)
         return [
             FlashPartition(name)
             for name, row in _ROWS.items()
@@ -59,26 +55,6 @@ class FlashPartition:
 
     def info(self):
         return _ROWS[self._label] + (self._label, False)
-
-    def readblocks(self, block, buffer, offset=0):
-        at = block * _PAGE + offset
-        buffer[:] = memoryview(self._octets)[at : at + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=None):
-        # a flash turns bits from 1 to 0; without an offset it is erased first
-        at = block * _PAGE + (offset or 0)
-        for i in range(len(buffer)):
-            self._octets[at + i] = buffer[i] if offset is None else self._octets[at + i] & buffer[i]
-
-    def ioctl(self, operation, argument):
-        if operation == 4:
-            return len(self._octets) // _PAGE
-        if operation == 5:
-            return _PAGE
-        if operation == 6:
-            for at in range(argument * _PAGE, (argument + 1) * _PAGE, len(_ERASED)):
-                self._octets[at : at + len(_ERASED)] = _ERASED
-            return 0
 
     def get_next_update(self):
         return FlashPartition("ota_0" if self._label == "ota_1" else "ota_1")

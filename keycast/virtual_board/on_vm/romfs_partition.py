@@ -21,13 +21,18 @@ def add(octets):
 
 
 def open(path):
-    # Map the file into memory: what is written there is in the file, also if this process is killed
+    # The next partition is this file
+    add(mapped(path))
+
+
+def mapped(path):
+    # Return the octets of a file: what is written to them is in it, also if this process is killed
     libc = ffi.open(None)
     size = os.stat(path)[6]
     file = libc.func("i", "open", "si")(path, 2)
     start = libc.func("p", "mmap", "piiiii")(0, size, 3, 1, file, 0)  # PROT_READ | PROT_WRITE, MAP_SHARED
     libc.func("i", "close", "i")(file)
-    add(uctypes.bytearray_at(start, size))
+    return uctypes.bytearray_at(start, size)
 
 
 def mount():
