@@ -15,6 +15,7 @@ from device_agent.update.pieces import piece
 from suit import numbers as n
 
 _ENOSPC, _ENOMEM = 28, 12
+_SEEN_MAX = 3  # bad manifests that are known again, as many as are verified before all are ignored
 
 # `classes`: vendor and class ID; `kind`: "agent" or "firmware"; `size` and `digest` are those of the image, `page_list`
 # has the hashes of the pages; `signed` is the digest under the `signature`
@@ -33,11 +34,17 @@ def hear(service, datagram):
     update_id = frame.update_id
     octets = frames.envelope_of(frame.body, update_id, service.membership.gkdks.frame_keys)
     datagram = frame = frames = None  # frees a kilobyte, and the module
+    digest = sha256(octets).digest()[: n.ID]
+    if service.limiter and digest in service.limiter.seen:
+        raise NotAuthentic("the signature of this manifest was wrong before")
     update, reason = yield from _judged(service, update_id, octets)
     if reason == n.OTHER_KEY:
         from device_agent.broadcast_receiver import Limiter
 
-        service.limiter = service.limiter or Limiter()
+        if not service.limiter:
+            service.limiter = Limiter()
+            service.limiter.seen = []
+        service.limiter.seen = service.limiter.seen[1 - _SEEN_MAX :] + [digest]
         service.limiter.bad(service.clock.now())
     elif update and reason and update_id != service.offer:
         service.known = update_id

@@ -1,5 +1,6 @@
 """Frames and manifests that are forged, replayed, mixed or out of place: each costs one hash and is counted."""
 
+import gc
 import sys
 
 import device_world  # noqa: F401 - the stack of the VM has no room for imports within imports
@@ -160,6 +161,53 @@ def test_a_member_who_forges_signatures_is_ignored_as_with_deletes():
         world.run_for(1000)
     assert world.agent.receiver.verifications <= 15  # 3, then silence of 60, 120, 240 s
     assert world.updates.begun == 0 and set(offers.states()) <= {(n.IDLE, 0, 0)}
+
+
+@req("SEC-09", "SEC-30")
+def test_a_bad_manifest_that_is_repeated_is_verified_once():
+    world, _ = member()
+    forged = [Update(5 + each, private=STRANGER) for each in range(2)]
+    for second in range(600):
+        world.hear(forged[second % 2].manifest(world))
+        world.run_for(1000)
+    receiver = world.agent.receiver
+    assert receiver.verifications == 2 and receiver.refused == {"NotAuthentic": 598}
+    for each in range(20):  # what is remembered is bounded
+        world.hear(Update(9 + each, private=STRANGER).manifest(world))
+        world.run_for(3600000)
+    assert len(world.agent.updating.limiter.seen) == 3
+    update = Update()
+    world.hear(update.manifest(world))
+    assert world.updates.begun == 1
+
+
+@req("SEC-09", "SEC-10", "SEC-30")
+def test_a_flood_while_an_update_is_collected_costs_a_hash_for_each_forged_frame_and_no_heap():
+    """Frames and manifests of this update and of others, by a stranger and by a member."""
+    update, forged = Update(blocks=9), Update(6, private=STRANGER)
+    world, _ = collecting(update)
+    verified = world.agent.receiver.verifications
+    flood = [update.manifest(world, forged.envelope), forged.manifest(world), forged.aired(n.FRAME, 0)]
+    flood.append(frames.build(n.ENVELOPE, update.id, 0, b"\0\1" + bytes(700)))
+    places, in_use = [index for index in range(2, update.code.frames)], []
+    with Hashes() as hashes:
+        for number in range(600):
+            world.hear(update.aired(n.FRAME, places[number % len(places)], number.to_bytes(2, "big") * 512))
+            for datagram in flood:
+                world.hear(datagram)
+            if number in (100, 599):
+                in_use.append(heap())
+    assert hashes.count == 600 and world.agent.receiver.verifications == verified
+    assert in_use[1] - in_use[0] < 512, in_use
+    for index in range(2, 9):
+        world.hear(update.aired(n.FRAME, index))
+    assert update.held_in(world.updates.collection) and world.updates.collection.flushed
+
+
+def heap():
+    """Octets of the heap that are in use; Python on Linux does not tell."""
+    gc.collect()
+    return gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0
 
 
 @req("SEC-30")

@@ -46,12 +46,13 @@ class NoServer:
 class Gateway:
     """A PN GW with one VAL board; `notify` stands where the group management server is."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
         self.address = f"{GATEWAY}:{own_port()}"
         text = f"""
             gateway = {{ id = "gateway", pn = "home", state_dir = "{folder}/state" }}
             message_plane = {{ listen = ["{GATEWAY}"], port = {self.address.partition(":")[2]}, discovery = false }}
             broadcast = {{ interfaces = [] }}
+            {more}
         """
         self.config = parse(text.encode())
         self.user = BoardUser("val board", PUBLIC["users"]["Alice"]["user_uri"], self.send, self.respond)
@@ -108,8 +109,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     await made.app.close()
 
 
-@pytest.fixture
-async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[VirtualBoard]:
+def val_board(folder: Path, gateway: Gateway) -> VirtualBoard:
     kms, alice = PUBLIC["kms"], PUBLIC["users"]["Alice"]
     client = records.Client(
         alice["user_uri"],
@@ -120,8 +120,14 @@ async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[VirtualBoard]:
         bytes.fromhex(kms["pub_enc_key"]),
         {GIVEN["group"]: GIVEN["gms"]},
     )
-    made = VirtualBoard.create(tmp_path / "board", NUMBER, gateway.board_record())
+    made = VirtualBoard.create(folder, NUMBER, gateway.board_record())
     made.be_val_client(records.pack_client(client), {alice["key_period_no"]: bytes.fromhex(alice["user_decrypt_key"])})
+    return made
+
+
+@pytest.fixture
+async def one(tmp_path: Path, gateway: Gateway) -> AsyncIterator[VirtualBoard]:
+    made = val_board(tmp_path / "board", gateway)
     yield made
     await made.kill()
 
