@@ -39,16 +39,12 @@ def hear(service, datagram):
         raise NotAuthentic("the signature of this manifest was wrong before")
     update, reason = yield from _judged(service, update_id, octets)
     if reason == n.OTHER_KEY:
-        from device_agent.broadcast_receiver import Limiter
-
-        if not service.limiter:
-            service.limiter = Limiter()
-            service.limiter.seen = []
-        service.limiter.seen = service.limiter.seen[1 - _SEEN_MAX :] + [digest]
-        service.limiter.bad(service.clock.now())
+        _count(service, [digest])
     elif update and reason and update_id != service.offer:
         service.known = update_id
     elif update:
+        if update_id != service.offer:  # a member can broadcast each update that was ever signed
+            _count(service, [])
         _begin(service, update, octets, reason)
 
 
@@ -143,6 +139,17 @@ def _verified(service, update):
     except (NotAuthentic, MalformedMessage):
         return n.OTHER_KEY
     return n.NO_REASON
+
+
+def _count(service, seen):
+    # Count a manifest that costs more than it may be good for; `seen`: the digest of one that is good for nothing
+    from device_agent.broadcast_receiver import Limiter
+
+    if not service.limiter:
+        service.limiter = Limiter()
+        service.limiter.seen = []
+    service.limiter.seen = service.limiter.seen[len(seen) - _SEEN_MAX :] + seen
+    service.limiter.bad(service.clock.now())
 
 
 def _begin(service, update, octets, reason):

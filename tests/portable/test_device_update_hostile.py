@@ -210,6 +210,23 @@ def heap():
     return gc.mem_alloc() if hasattr(gc, "mem_alloc") else 0
 
 
+@req("SEC-09", "SEC-30")
+def test_a_member_who_broadcasts_signed_updates_that_are_not_offered_costs_few_signatures_and_little_flash():
+    world, offers = member()
+    signed = [Update(5 + each, seed=b"%d" % each) for each in range(3)]
+    for second in range(3600):
+        world.hear(signed[second % 3].manifest(world))
+        world.run_for(1000)
+    assert world.agent.receiver.verifications == world.updates.begun == world.updates.dropped <= 27
+    offers.update, offers.by_air = update, _ = Update(9), 60
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.FRAME, 0))
+    world.run_for(tuning.UPDATE_MISSED)  # it pulls what it does not listen to
+    assert world.updates.collection is not None
+
+
 @req("SEC-30")
 def test_a_member_cannot_make_a_board_refuse_what_its_gateway_offers():
     """The id of an update says nothing about the signature, nor about octets that are no envelope."""
