@@ -189,7 +189,7 @@ def test_a_flood_while_an_update_is_collected_costs_a_hash_for_each_forged_frame
     verified = world.agent.receiver.verifications
     flood = [update.manifest(world, forged.envelope), forged.manifest(world), forged.aired(n.FRAME, 0)]
     flood.append(frames.build(n.ENVELOPE, update.id, 0, b"\0\1" + bytes(700)))
-    places, in_use = [index for index in range(2, update.code.frames)], []
+    places, in_use = list(range(2, update.code.frames)), []
     with Hashes() as hashes:
         for number in range(600):
             world.hear(update.aired(n.FRAME, places[number % len(places)], number.to_bytes(2, "big") * 512))
