@@ -10,6 +10,7 @@ from hashlib import sha256
 
 from cpns.errors import MalformedMessage, NotAllowed, NotAuthentic, Unknown
 from device_agent import tuning
+from device_agent.broadcast_receiver import Limiter
 from device_agent.crypto.p256 import VerifyingKey, unhurried
 from device_agent.update.pieces import piece
 from suit import numbers as n
@@ -21,6 +22,13 @@ _SEEN_MAX = 3  # bad manifests that are known again, as many as are verified bef
 # has the hashes of the pages; `signed` is the digest under the `signature`
 _NAMES = "update_id", "classes", "kind", "number", "size", "digest", "page_list", "signed", "signature"
 _Update = namedtuple("_Update", _NAMES)
+
+
+class _Limiter(Limiter):
+    # `seen`: the digests of the last manifests with bad signatures
+    def __init__(self):
+        super().__init__()
+        self.seen = []
 
 
 def hear(service, datagram):
@@ -143,13 +151,9 @@ def _verified(service, update):
 
 def _count(service, seen):
     # Count a manifest that costs more than it may be good for; `seen`: the digest of one that is good for nothing
-    from device_agent.broadcast_receiver import Limiter
-
-    if not service.limiter:
-        service.limiter = Limiter()
-        service.limiter.seen = []
-    service.limiter.seen = service.limiter.seen[len(seen) - _SEEN_MAX :] + seen
-    service.limiter.bad(service.clock.now())
+    limiter = service.limiter = service.limiter or _Limiter()
+    limiter.seen = limiter.seen[len(seen) - _SEEN_MAX :] + seen
+    limiter.bad(service.clock.now())
 
 
 def _begin(service, update, octets, reason):
