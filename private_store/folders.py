@@ -36,7 +36,7 @@ def check(folder: Path, fault: Fault = StoreUnusable) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise fault(f"{folder} is no folder.", "Move it away, or name another one.")
     if status.st_uid != os.geteuid():
-        raise fault(f"The folder {folder} belongs to another user.", f"Run: chown $USER {folder}")
+        raise fault(f"The folder {folder} belongs to another user.", f"Run: chown -R $USER {folder}")
     if status.st_mode & _OTHERS_WRITE:
         raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")
 

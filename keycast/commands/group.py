@@ -71,6 +71,9 @@ def list_groups(config: ConfigOption = DEFAULT_CONFIG, state: StateOption = None
 
 
 def _show_list(views: list[dict[str, Any]]) -> None:
+    if not views:
+        console.print("There is no Service Group. Make one: keycast group create SG_ID")
+        return
     rows = []
     for view in views:
         joined = sum(member["state"] == "member" for member in view["members"])

@@ -140,11 +140,14 @@ def _show(state: dict[str, Any]) -> None:
         remarks += ["exposed"] if group["exposed"] else ["waits for a key"] if group["waiting"] else []
         delivery = delivery or ", ".join(f"{count} {state}" for state, count in _carried_states(group).items())
         rows.append((group["sg_id"], group["version_text"], str(group["member_count"]), delivery, ", ".join(remarks)))
-    show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
+    if rows:
+        show_table(console, ("Service Group", "version", "members", "newest delivery", "remark"), rows)
     if state["empty_sg_ids"]:
         console.print(f"no board is in: {', '.join(state['empty_sg_ids'])}")
     _show_carried(state["groups"])
     for alarm in state["alarms"]:
         console.print(Text.assemble(("alarm:", "red"), f" {begun(alarm['since'])}{alarm['text']}"))
+    if state["counters"]:
+        console.print("counted since it started:")
     for name, count in state["counters"].items():
         console.print(f"{count:8} {name}")

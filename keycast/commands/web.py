@@ -46,5 +46,7 @@ def link(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _asked() -> str:
+    if not sys.stdin.isatty():
+        refuse("there is no terminal to ask for the password: write it to standard input, and add --stdin")
     text: str = typer.prompt("Password of the page", hide_input=True, confirmation_prompt=True)
     return text

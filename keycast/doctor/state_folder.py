@@ -6,8 +6,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway_agent.store.errors import RESTORE_BACKUP
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
+from private_store import contents
+from private_store.errors import StoreUnusable
 
 _OTHERS_ANY, _OTHERS_WRITE = 0o077, 0o022
 _PAGE = "docs/gateway.md"
@@ -32,7 +35,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
     if not stat.S_ISDIR(status.st_mode):
         yield bad(f"{state} is no folder.", "Name the folder itself as gateway.state_dir.", _PAGE)
         return
-    found = [*_of_folder(state, status), *_of_files(state, status.st_uid)]
+    found = [*_of_folder(state, status), *_of_files(state, status.st_uid)] or [*_of_lists(state)]
     yield from found or [good(f"{state} belongs to {_user(status.st_uid)} and is private")]
 
 
@@ -73,6 +76,38 @@ def _of_files(state: Path, owner: int) -> Iterator[Finding]:
             f"Files in {state} belong to another user than the folder: {_listed(state, of_others)}. The gateway cannot "
             "use them.",
             f"Run, as root: chown -R {_user(owner)} {state}",
+            _PAGE,
+        )
+
+
+def _of_lists(state: Path) -> Iterator[Finding]:
+    """Yield what a start refuses: what was made there once (SEC-37), and is gone or something else now."""
+    gone, others = [], []
+    for folder, folders, names in os.walk(state):
+        if contents.NAME not in (*folders, *names):
+            continue
+        try:
+            made = contents.made(Path(folder))
+        except StoreUnusable as fault:
+            yield bad(fault.what, fault.next_step, _PAGE)
+            continue
+        for name in made:
+            path = Path(folder) / name
+            try:
+                status = os.lstat(path)
+            except OSError:
+                gone.append(path)
+                continue
+            if stat.S_ISREG(status.st_mode) and not status.st_size:
+                gone.append(path)
+            elif not (stat.S_ISDIR if name.endswith("/") else stat.S_ISREG)(status.st_mode):
+                others.append(path)
+    if gone:
+        yield bad(f"Missing or empty in {state}, and not so before: {_listed(state, gone)}.", RESTORE_BACKUP, _PAGE)
+    if others:
+        yield bad(
+            f"Something else has the name of a file or folder in {state}: {_listed(state, others)}.",
+            f"Put back the right one, or all of it. {RESTORE_BACKUP}",
             _PAGE,
         )
 

@@ -132,6 +132,37 @@ def test_modes_that_let_others_read_are_bad_and_named(tmp_path):
     assert grades(found_by(look_around(path), "folder")) == ["bad"]
 
 
+@pytest.mark.req("SEC-37")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda state: (state / "identity.key").unlink(), "Missing or empty in"),
+        (lambda state: (state / "identity.key").write_bytes(b""), "Missing or empty in"),
+        (lambda state: shutil.rmtree(state / "store"), "Missing or empty in"),
+        (lambda state: ((state / "identity.key").unlink(), os.mkfifo(state / "identity.key", 0o600)), "Something else"),
+        (lambda state: (shutil.rmtree(state / "store"), (state / "store").touch(0o600)), "Missing or empty in"),
+        (lambda state: ((state / "signing.key").unlink(), (state / "signing.key").mkdir(0o700)), "Something else"),
+        (lambda state: (state / "contents.json").write_bytes(b"{"), "is damaged"),
+    ],
+)
+def test_what_a_start_would_refuse_in_the_state_folder_is_bad(tmp_path, change, told):
+    path = configured(tmp_path)
+    state = tmp_path / "state"
+    (state / "store").mkdir(0o700, parents=True)
+    state.chmod(0o700)
+    for name in ("identity.key", "signing.key", "contents.json", "store/contents.json"):
+        (state / name).touch(0o600)
+    made = {"format": "keycast contents 1", "made": ["identity.key", "signing.key", "store/"]}
+    (state / "identity.key").write_bytes(b"x")
+    (state / "signing.key").write_bytes(b"x")
+    (state / "contents.json").write_text(json.dumps(made))
+    (state / "store/contents.json").write_text(json.dumps(made | {"made": []}))
+    assert grades(found_by(look_around(path), "folder")) == ["good"]
+    change(state)
+    (finding,) = found_by(look_around(path), "folder")
+    assert str(finding.grade) == "bad" and told in finding.text and "backup" in finding.next_step
+
+
 @pytest.mark.parametrize(
     ("free", "inodes", "grade"),
     [(1 << 30, 9999, "good"), (100 << 20, 9999, "warning"), (1 << 20, 9999, "bad"), (1 << 30, 0, "bad")],

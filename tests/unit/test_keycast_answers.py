@@ -31,6 +31,7 @@ from keycast.terminal.backup_options import made_lines
 from keycast.terminal.dates import ago, begun, dated, moment
 from keycast.terminal.tables import show_table
 from tests.typed_command import keycast
+from tests.unit.home_world import configured
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
@@ -275,6 +276,17 @@ def test_ages_for_people() -> None:
     assert [ago(age) for age in (None, 0.4, 119, 120, 3 * 3600, 9 * 86400)] == [
         "never", "0 s ago", "119 s ago", "2 min ago", "3 h ago", "9 days ago",
     ]  # fmt: skip
+
+
+def test_where_there_is_no_group_the_list_says_what_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keycast.commands.group.ask", lambda *_: [])
+    result = CliRunner().invoke(program(["group"]), ["group", "list"])
+    assert result.output == "There is no Service Group. Make one: keycast group create SG_ID\n"
+
+
+def test_without_a_terminal_the_password_of_the_page_is_not_asked_for(tmp_path: Path) -> None:
+    result = CliRunner().invoke(program(["web"]), ["web", "password", "-c", str(configured(tmp_path))])
+    assert result.exit_code == 1 and "add --stdin" in result.stderr and "Password of the page" not in result.output
 
 
 NAMES = [f"lamp.of.the.porch.behind.the.house.number.{number}" for number in range(3)]
