@@ -45,6 +45,11 @@ def test_a_board_reads_it_and_verifies_it(octets: bytes) -> None:
         p256.run(p256.VerifyingKey(X + Y).verify(sha256(update.to_be_signed + b"x").digest(), update.signature))
 
 
+def test_a_signature_that_no_board_reads_makes_no_file() -> None:
+    with pytest.raises(MalformedMessage, match="64 octets"):
+        build("agent", "agent esp32 mpy6", 1, IMAGE[:100], lambda octets: bytes(63))
+
+
 @pytest.mark.req("SEC-30")
 def test_cbor_and_cose_of_others_read_it(octets: bytes) -> None:
     tag = cbor2.loads(octets)

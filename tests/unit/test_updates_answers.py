@@ -269,6 +269,26 @@ async def test_a_board_that_is_retired_is_forgotten_in_the_middle(world: World) 
     assert update_id.hex() not in {path.stem for path in (world.folder / "updates").iterdir()}
 
 
+async def test_a_board_that_comes_anew_has_asked_for_nothing(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    with pytest.raises(TooMany):
+        for _ in range(1000):
+            await asyncio.sleep(1)
+            await lamp.piece(n.FRAME, 0)
+    with world.store.transaction():
+        world.store.pn.set_retired("lamp")
+    world.tell(events.Retired("lamp", "replaced", ()))
+    await asyncio.sleep(0.1)
+    with world.store.transaction():
+        world.store.pn.register("lamp", 1)
+    await lamp.piece(n.FRAME, 0)
+    assert world.of("lamp").text == "has not reported"
+    await lamp.report()
+    assert world.of("lamp").text == "is offered one"
+
+
 async def test_a_group_that_is_deleted_is_forgotten_in_the_middle(world: World) -> None:
     await world.offer(FIVE, group="home/lights")
     lamp = world.board("lamp")

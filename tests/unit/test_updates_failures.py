@@ -25,6 +25,7 @@ class Desk:
         self.offers = [FIVE]
         self.said: dict[str, UpdateReport] = {}
         self.alarms: dict[str, str] = {}
+        self.ended = 0
         self.failures = FailedUpdates(
             SimpleNamespace(offers=self.offers),  # type: ignore[arg-type]
             SimpleNamespace(of=self.last),  # type: ignore[arg-type]
@@ -38,6 +39,7 @@ class Desk:
 
     def set_alarm(self, kind: str, text: str, about: str) -> None:
         assert kind == UPDATE
+        self.ended += not text
         self.alarms = {id: of for id, of in (self.alarms | {about: text}).items() if of}
 
     def look(self, **said: UpdateReport) -> str:
@@ -54,7 +56,8 @@ def test_the_alarm_says_which_boards_and_why_and_what_to_do() -> None:
         "lamp went back, because it did not reach its gateway with it. "
         "Look at keycast update status, then offer a newer one, or: keycast update withdraw 5"
     )
-    text = desk.look(hall=replace(BACK, state=n.REFUSED, detail=n.NO_ROOM), desk=BACK)
+    assert "more" not in desk.look(desk=BACK)
+    text = desk.look(hall=replace(BACK, state=n.REFUSED, detail=n.NO_ROOM))
     assert (
         "on 3 boards, which work with what they had: " in text and "desk went back" in text and "; and 1 more." in text
     )
@@ -100,6 +103,9 @@ def test_the_alarm_ends_with_the_offer_at_once() -> None:
     assert desk.look(lamp=BACK, door=replace(BACK, wanted=6)) and len(desk.alarms) == 2
     desk.offers.remove(FIVE)
     assert desk.look() == "" and list(desk.alarms) == [other.update_id.hex()]
+    before = desk.ended
+    desk.look()
+    assert before == desk.ended == 1
 
 
 def test_a_board_that_changes_its_mind_does_not_end_the_alarm_at_once() -> None:

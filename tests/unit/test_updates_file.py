@@ -60,6 +60,7 @@ def test_an_update_by_another_key_is_refused() -> None:
         (b"", "CBOR"),
         (b"no update", "."),
         (bytes(update_file.OCTETS_MAX + 1), "more than"),
+        (bytes(update_file.OCTETS_MAX), "longer than any image"),
         (signed(7, IMAGE)[:-1], "CBOR: truncated"),
         (signed(7, IMAGE) + b"\0", "CBOR: octets after the end"),
         (changed(signed(7, IMAGE), image=None), "the file has no image"),

@@ -53,6 +53,13 @@ def test_an_older_update_is_refused_where_a_newer_one_is_offered(new: UpdateOffe
         offers.added([update(6)], new)
 
 
+@pytest.mark.parametrize("whom", [{"boards": {"lamp"}}, {"boards": {"lamp"}, "groups": {"home/lights"}}])
+def test_an_older_update_is_refused_for_the_very_same_boards(whom: dict[str, frozenset[str]]) -> None:
+    with pytest.raises(NotAllowed, match="update 6 is offered there"):
+        offers.added([replace(update(6), **whom)], replace(update(5), **whom))
+    assert len(offers.added([replace(update(6), **whom)], replace(update(5), boards={"lamp", "door"}))) == 2
+
+
 def test_an_older_update_is_taken_for_others() -> None:
     found = standing(update(6, "lamp"), update(5))
     assert {each.number for each in found} == {5, 6}
@@ -73,7 +80,10 @@ def test_one_update_offered_again_is_for_all_that_were_named() -> None:
 
 def test_a_broadcast_that_is_asked_for_again_begins_anew() -> None:
     aired = replace(update(5), by_broadcast=True, position=100)
-    assert offers.added([aired], update(5))[0].position == 100
+    (again,) = offers.added([aired], update(5))
+    assert again.by_broadcast and again.position == 100
+    (again,) = offers.added([update(5)], replace(update(5), by_broadcast=True))
+    assert again.by_broadcast
     (again,) = offers.added([aired], replace(update(5), by_broadcast=True))
     assert again.by_broadcast and again.position == 0
 
