@@ -1,5 +1,6 @@
 """`keycast doctor`: examines a gateway and its machine, and says what to do."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,9 @@ from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, conso
 
 if TYPE_CHECKING:
     from keycast.doctor.examination import Checked
+
+_INDENT = 22  # of what is said, behind the grade and the check
+_NARROW_INDENT, _ROOMY = 2, 60  # below both on a terminal of fewer columns
 
 _STYLES = {"good": "green", "warning": "yellow", "bad": "red"}
 
@@ -72,10 +76,26 @@ def _plain(each: "Checked") -> dict[str, Any]:
 
 def _show(each: "Checked") -> None:
     finding = each.finding
-    grade = (f"{finding.grade:8}", _STYLES[finding.grade])
-    console.print(Text.assemble(grade, f"{each.check:14}{finding.text}"))
-    if finding.next_step:
-        console.print(f"{'':22}{finding.next_step} ({finding.page})")
+    said = [finding.text, *([f"{finding.next_step} ({finding.page})"] if finding.next_step else [])]
+    head = Text.assemble((f"{finding.grade:8}", _STYLES[finding.grade]), f"{each.check:14}")
+    lines = [line for sentence in said for line in _broken(sentence)]
+    if _indent() == _INDENT:
+        head.append(lines.pop(0))
+    console.print(head)
+    for line in lines:
+        console.print(f"{'':{_indent()}}{line}")
+
+
+def _broken(sentence: str) -> list[str]:
+    """Return the lines of a sentence: on a terminal they end between words, elsewhere it is one line for `grep`."""
+    if not console.is_terminal:
+        return [sentence]
+    width = max(console.width - _indent(), 1)
+    return textwrap.wrap(sentence, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _indent() -> int:
+    return _NARROW_INDENT if console.is_terminal and console.width < _ROOMY else _INDENT
 
 
 def _summary(found: "list[Checked]") -> str:

@@ -120,7 +120,10 @@ def _show(view: dict[str, Any]) -> None:
         for each in view["members"]
     ]
     head = ("board", "PN", "state", "since", "confirmed", "by", "at", "last report", "tries")
-    show_table(console, head, members)
+    if members:
+        show_table(console, head, members)
+    else:
+        console.print("No board is in it.")
     deliveries = [
         (
             each["gateway_id"],
@@ -132,7 +135,8 @@ def _show(view: dict[str, Any]) -> None:
         )
         for each in view["deliveries"]
     ]
-    show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
+    if deliveries:
+        show_table(console, ("PN GW", "PN", "delivery", "wants", "has", "failures"), deliveries)
     if view["trust"] == "end-to-end":
         _show_pne_deliveries(view["pne_deliveries"])
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import io
 import json
 import os
 import shutil
@@ -12,9 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from gateway_agent.net.interfaces import Interface
+from keycast.commands import doctor
 from keycast.doctor import disk, examination, own_broadcast, ports, time_of_day
 from keycast.doctor.examination import CHECKS, Checked, examine, worst
 from keycast.doctor.finding import Grade, bad, good, warning
@@ -404,3 +407,17 @@ def test_the_command_shows_one_line_a_finding(tmp_path):
 def test_the_table_names_modules_that_exist():
     for name in CHECKS:
         assert callable(examination.import_module(CHECKS[name]).look)
+
+
+@pytest.mark.parametrize(("width", "is_terminal"), [(200, False), (40, False), (100, True), (60, True), (40, True)])
+def test_a_finding_is_broken_between_words_on_a_terminal_and_nowhere_else(monkeypatch, width, is_terminal):
+    out, text = io.StringIO(), "a-long word " * 20 + "end"
+    how = {"color_system": None, "highlight": False, "soft_wrap": True, "markup": False}
+    monkeypatch.setattr(doctor, "console", Console(file=out, width=width, force_terminal=is_terminal, **how))
+    doctor._show(Checked("clock", warning(text, "Set it", "docs/x.md")))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert " ".join(" ".join(lines).split()) == f"warning clock {text} Set it (docs/x.md)"
+    indent = " " * (2 if is_terminal and width < 60 else 22)
+    assert all(line.startswith(indent) and line[len(indent)] != " " for line in lines[1:])
+    assert all(len(line) <= width for line in lines) if is_terminal else len(lines) == 2
+    assert not any(line.endswith("-") for line in lines)
