@@ -11,6 +11,7 @@ from suit import numbers as n
 
 NEVER = 1 << 62
 _HEAD = 12  # octets of a frame before its body
+_DATAGRAM = 1152  # what links/udp.py takes for one with a piece
 _SELDOM = "head", "reports", "key", "manifest", "envelope", "class_id", "sealing"  # modules, also while collecting
 
 
@@ -110,7 +111,12 @@ class UpdateService:
             yield from manifest.pull(self)
         except (CpnsError, OSError, MemoryError):
             self.report_at = min(self.report_at, now + tuning.UPDATE_PULL_RETRY)
+            self.look_for_room()  # an answer that finds none is cut, and seems not to have come
             raise
+
+    def look_for_room(self):
+        """Raise MemoryError if the heap has no room in one piece for a datagram with a kilobyte of an update."""
+        bytearray(_DATAGRAM)
 
     def _go_on(self):
         try:

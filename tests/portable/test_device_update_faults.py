@@ -289,3 +289,27 @@ def test_a_heap_without_room_for_pieces_is_made_anew_by_one_restart():
     world.run_for(120000)
     assert update.held_in(collection) and world.updates.restarts == 2
     assert offers.states()[-1] == (n.WAITING, 5, 0)
+
+
+def test_a_heap_in_which_answers_find_no_room_is_made_anew_by_one_restart():
+    """The link cuts those with a piece, so to the agent they have not come; shorter ones have."""
+    world, offers, update = pulling(3)
+    whole = world.gateway.coap
+
+    def cut(*request):
+        answer = whole(*request)
+        return None if answer and len(answer.payload) > 512 else answer
+
+    def look_for_room():
+        raise MemoryError
+
+    world.gateway.coap = cut
+    world.run_for(120000)
+    assert not world.updates.restarts and world.agent.updating.collecting  # there is room: it is the network that cuts
+    world.agent.updating.look_for_room = look_for_room
+    world.run_for(600000)
+    assert world.updates.restarts == 1 and world.agent.updating.collecting
+    world.gateway.coap = whole
+    world.boot()
+    world.run_for(600000)
+    assert update.held_in(world.updates.collection) and offers.states()[-1] == (n.WAITING, 5, 0)
