@@ -25,14 +25,16 @@ from keycast.micropython_vm import compile
 from tools import portable_images
 
 PORTABLE = Path(__file__).with_name("portable")
-EACH_TEST_ALONE = ("tests/portable/test_on_vm.py",)  # one test is one file in the VM
+EACH_TEST_ALONE = ("tests/portable/test_on_vm.py", "tests/unit/test_board_power_cuts.py")  # each starts a VM of its own
 TOGETHER = ("tests/arch",)  # all files of the folder: each reads all sources
 SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without those that are shorter than SHORT_S
 SHORT_S = 0.05
+POWER_CUTS = "tests/unit/test_board_power_cuts.py::test_after_each_cut_the_old_agent_or_the_new_one_runs"
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
     "tests/system/test_page_of_a_house.py": 60,
-    "tests/unit/test_board_power_cuts.py": 130,
+    **{f"{POWER_CUTS}[file-{end}]": 25 for end in ("good", "bad")},
+    **{f"{POWER_CUTS}[staged-{end}]": 12 for end in ("good", "bad")},
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,

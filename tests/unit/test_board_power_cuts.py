@@ -45,7 +45,7 @@ def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
     """And keys, floors and counters are as they were; the update comes to its end (SEC-04, SEC-22, SEC-30)."""
     *faults, told = run(agents, kind, end)
     assert not faults, faults[:5]
-    assert told["runs"] == 3 * told["changes"] > 300
+    assert told["runs"] == 2 * told["changes"] + told["last"] > 250 and told["last"] > 2
 
 
 @pytest.mark.parametrize(("kind", "most"), [("file", 100), ("staged", 110), ("partition", 65), ("firmware", 65)])
