@@ -102,7 +102,17 @@ class _Program(Answering):
             show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))
             sys.exit(2)
         except typer.Abort:
+            show_json(refusal("Standard input ended before the question was answered.", "cancelled"))
             sys.exit(1)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Ctrl-C at a question ends it as anywhere else; an end of standard input is `typer.Abort`."""
+        try:
+            return super().invoke(ctx)
+        except typer.Abort as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
 
 
 def _is_utf8(text: str) -> bool:

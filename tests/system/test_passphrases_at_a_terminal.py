@@ -72,3 +72,9 @@ def test_a_passphrase_is_typed_twice_for_an_update_key_and_once_for_each_signatu
     code, told = typed(tmp_path, *sign, answers=(PASSPHRASE,))
     assert code == 0 and "a.suit is signed" in told and PASSPHRASE not in told
     assert PASSPHRASE.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+
+
+def test_ctrl_c_at_the_question_for_a_passphrase_ends_the_command_and_makes_nothing(tmp_path: Path) -> None:
+    for answers in (("\x03",), (PASSPHRASE, "\x03")):
+        code, told = typed(tmp_path, "update", "key", "k", answers=answers)
+        assert code == 130 and "Traceback" not in told and not list(tmp_path.iterdir())

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from keycast.program import program
 from keycast.terminal import interrupts
 
 pytestmark = pytest.mark.real_time
@@ -53,6 +56,30 @@ def test_ctrl_c_while_modules_are_loaded_ends_a_command_without_a_traceback(word
     assert json.loads(run.stdout)["code"] == "cancelled" if "--json" in words else not run.stdout
 
 
+@pytest.mark.parametrize(
+    ("pressed", "code", "told"),
+    [(KeyboardInterrupt, interrupts.INTERRUPTED, "Ended by Ctrl-C"), (EOFError, 1, "Standard input ended")],
+)
+@pytest.mark.parametrize("is_json", [False, True])
+def test_ctrl_c_at_a_question_ends_a_command_as_anywhere_else(
+    monkeypatch: pytest.MonkeyPatch, pressed: type[Exception], code: int, told: str, is_json: bool
+) -> None:
+    def answered(*_: object, **__: object) -> str:
+        try:
+            raise pressed
+        except pressed:
+            raise typer.Abort from None  # as Click does at a terminal
+
+    monkeypatch.setattr("keycast.commands.board.pair.ask", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", words := ["keycast", "board", "pair", "lamp.porch", *["--json"] * is_json])
+    monkeypatch.setattr(typer, "prompt", answered)
+    run = CliRunner().invoke(program(words[1:]), words[1:])
+    assert run.exit_code == code
+    if is_json:
+        said = json.loads(run.stdout)
+        assert said["code"] == "cancelled" and said["error"].startswith(told)
+
+
 @pytest.mark.parametrize(("how", "stays_s", "code"), [("kept", WITHIN_S, interrupts.INTERRUPTED), ("lost", 0, 0)])
 def test_ctrl_c_counts_where_python_can_only_report_it(how: str, stays_s: int, code: int) -> None:
     """Without our hook Python goes on, as the second case shows."""
@@ -64,9 +91,9 @@ def test_ctrl_c_counts_where_python_can_only_report_it(how: str, stays_s: int, c
 
 
 def test_other_faults_that_python_can_only_report_are_reported() -> None:
-    program = "from keycast.terminal import interrupts\ninterrupts.lose_none()\n"
-    program += "class Finalized:\n    def __del__(self):\n        raise ValueError('of a finalizer')\nFinalized()\n"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WITHIN_S)
+    text = "from keycast.terminal import interrupts\ninterrupts.lose_none()\n"
+    text += "class Finalized:\n    def __del__(self):\n        raise ValueError('of a finalizer')\nFinalized()\n"
+    run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=WITHIN_S)
     assert run.returncode == 0 and "ValueError: of a finalizer" in run.stderr
 
 
