@@ -22,6 +22,7 @@ from keycast import places
 from keycast.micropython_vm import debian_package
 
 WANTED = "KEYCAST_MICROPYTHON"
+_MODULE_PATH = "MICROPYPATH"  # of a person's own programs, which may lack what is looked for here
 CACHE = places.CACHE / "micropython"
 OLDEST = (1, 25, 0)  # the first with ROMFS
 MODULES = (
@@ -71,8 +72,10 @@ class Vm:
 def probe(argv: Iterable[str]) -> Vm | None:
     """Start a VM and return it as a Vm, or None if it does not start, lacks a module, or is too old."""
     argv = tuple(argv)
+    environment = {name: value for name, value in os.environ.items() if name != _MODULE_PATH}
+    probing = [*argv, "-c", _PROBE]
     try:
-        run = subprocess.run([*argv, "-c", _PROBE], capture_output=True, text=True, timeout=20, check=True)
+        run = subprocess.run(probing, capture_output=True, text=True, timeout=20, check=True, env=environment)
         version_text, maxsize = run.stdout.rsplit(maxsplit=1)
         major, minor, patch = (int(part) for part in version_text.strip("()\n ").split(","))
     except (OSError, subprocess.SubprocessError, ValueError):

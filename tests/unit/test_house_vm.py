@@ -139,6 +139,12 @@ def test_a_vm_that_is_too_old_or_lacks_a_module_is_no_vm(tmp_path):
     assert vm.probe([str(tmp_path / "absent")]) is None
 
 
+def test_a_vm_is_found_whatever_modules_its_owner_has_elsewhere(monkeypatch):
+    found = vm.ensure()
+    monkeypatch.setenv("MICROPYPATH", "/nowhere")
+    assert vm.probe(found.argv) == found
+
+
 def test_a_64_bit_vm_gets_twice_the_heap():
     """`w` lets MicroPython count in its own words: on 64 bits 96 KiB become 192."""
     assert vm.Vm(("vm",), (1, 25, 0), 64).command("x.py", heap_kib=96) == ["vm", "-X", "heapsize=96wK", "x.py"]
