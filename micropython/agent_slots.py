@@ -77,7 +77,11 @@ def _chosen(octets):
     while record.slot() and not whole(octets, record.slot()):
         record.not_whole()
     if record.pack() != before:
-        slot_record.save(store, record)
+        try:
+            slot_record.save(store, record)
+        except OSError as error:  # a trial whose starts are not counted would have no end
+            sys.print_exception(error)
+            return (record.good if whole(octets, record.good) else 0), False
     if boot:
         _boot(record.label)
     if record.trial:

@@ -39,6 +39,7 @@ LONG_S = {
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 150,
     "tests/system/test_system_updates.py": 140,
+    "tests/system/test_system_val_update.py": 90,
     "tests/system/test_system_desk.py": 75,
     "tests/system/test_serial_board_update.py": 45,
     "tests/system/test_board_flash.py": 80,

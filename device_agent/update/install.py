@@ -12,6 +12,7 @@ from device_agent.update.slots import AGENT, FIRMWARE
 from suit import numbers as n
 from suit.erasure import xor
 
+_NO_FIRMWARE = -0x1503  # ESP_ERR_OTA_VALIDATE_FAILED: none for this chip is there
 SEAL_MAGIC = b"keycast slot 1\0\0"
 
 
@@ -45,8 +46,8 @@ def run(updates, store, collection, before_trial):
     if firmware and record.trial:
         try:
             updates.flash.boot(record.label)
-        except OSError:  # it finds no firmware for this chip there
-            record.fall_back(n.NOT_WHOLE)
+        except OSError as error:
+            record.fall_back(n.NOT_WHOLE if error.args[0] == _NO_FIRMWARE else n.FLASH_FAILED)
             slot_record.save(store, record)
     return bool(record.trial)
 

@@ -48,6 +48,15 @@ def test_after_each_cut_the_old_agent_or_the_new_one_runs(agents, kind, end):
     assert told["runs"] == 2 * told["changes"] + told["last"] > 250 and told["last"] > 2
 
 
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize("kind", ["file", "staged", "partition", "firmware"])
+def test_after_a_write_that_the_flash_refuses_the_old_agent_or_the_new_one_runs(agents, kind):
+    """Each write once; the update is refused, or comes to its end."""
+    *faults, told = run(agents, kind, "fails")
+    assert not faults, faults[:5]
+    assert told["runs"] == told["changes"] > 100
+
+
 @pytest.mark.parametrize(("kind", "most"), [("file", 100), ("staged", 110), ("partition", 65), ("firmware", 65)])
 def test_an_update_wears_the_flash_little(tmp_path, kind, most):
     """So many sectors are erased for an image of the agent (docs/flash.md)."""

@@ -4,7 +4,7 @@
 # Arguments: image of the board; a folder with the images one.romfs and two.romfs, each with a module `agent_of_slot`
 # that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "staged" (a file whose
 # frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not,
-# or "wear" for one whose power is not cut. Prints what was cut, and how many sectors were erased, as JSON.
+# or "wear" for one whose power is not cut, or "fails" for one during which the flash refuses one write. Prints what was cut, and how many sectors were erased, as JSON.
 import gc
 import json
 import sys
@@ -38,6 +38,8 @@ class Power:
             raise Cut
         self.left -= 1
         self.changes += 1
+        if not self.left and self.how == "fails":
+            raise OSError(-EIO)
         if not self.left:
             self.on = False
             if self.how == "torn":
@@ -119,7 +121,7 @@ class Mounted:
             return EIO
         try:
             disk.writeblocks(block, buffer, offset)
-        except Cut:
+        except (Cut, OSError):
             return EIO
 
     def ioctl(self, operation, argument):
@@ -127,7 +129,7 @@ class Mounted:
             return EIO
         try:
             return disk.ioctl(operation, argument)
-        except Cut:
+        except (Cut, OSError):
             return EIO
 
 
@@ -329,11 +331,12 @@ class Board:
         self.floor = floor
         if name not in (update.old, update.new) or (floor == update.number and name != update.new):
             raise ValueError("%s runs, and the floor is %d" % (name, floor))
-        if bool(record.trial) != trial or (trial and name != update.new):
+        refused = END == "fails" and not trial and name == update.old  # the count of a start
+        if (not refused and bool(record.trial) != trial) or (trial and name != update.new):
             raise ValueError("no trial of %s: %s" % (name, trial))
         if trial and update.good:
             updates.confirm()
-        if trial:
+        if record.trial:  # device_agent/update/manifest.py begins no other one
             raise Reset
         if record.reason or floor == update.number:
             self.done(record, name)
@@ -341,15 +344,23 @@ class Board:
             *("firmware" if KIND == "firmware" else "agent", update.number),
             *(len(update.image), sha256(update.image).digest(), b"envelope"),
         )
-        for number, page in enumerate(update.pages):
-            collection.put_page(number, page)
-        for index, frame in update.frames:
-            collection.put(index, frame)
-        collection.full()
+        try:
+            for number, page in enumerate(update.pages):
+                collection.put_page(number, page)
+            for index, frame in update.frames:
+                collection.put(index, frame)
+            collection.full()
+        except OSError:  # device_agent/update/collecting.py
+            if not power.on:
+                raise
+            collection.drop()
         raise Reset
 
     def done(self, record, name):
-        if update.good:
+        if END == "fails" and record.reason == n.FLASH_FAILED:
+            if name != update.old:
+                raise ValueError("%s runs, which was refused" % name)
+        elif update.good:
             if record.reason or name != update.new:
                 raise ValueError("it fell back: %d" % record.reason)
         elif name != update.old or record.reason not in (n.NOT_CONFIRMED, n.BOOT_LOADER):
@@ -374,6 +385,8 @@ def run(board, states=()):
                 power.on = True
             elif isinstance(end, Done):
                 return
+            elif END == "fails" and isinstance(end, OSError):  # it waits for a person, who switches it off and on
+                Machine.cause = Machine.PWRON_RESET
             elif not isinstance(end, Reset):
                 raise
     raise ValueError("the update does not come to its end")
@@ -446,7 +459,8 @@ last_of_starts = {changes for changes, _ in states if changes > before} | {last}
 told["last"] = len(last_of_starts)
 for cut in range(before + 1, last + 1):
     changes, state = [each for each in states if each[0] < cut][-1]
-    for how in ("before", "torn", "after") if cut in last_of_starts else ("before", "torn"):
+    whole_cuts = ("before", "torn", "after") if cut in last_of_starts else ("before", "torn")
+    for how in ("fails",) if END == "fails" else whole_cuts:
         board = restored(state)
         power.left, power.how = cut - changes, how
         try:
