@@ -4,7 +4,8 @@
 # Arguments: image of the board; a folder with the images one.romfs and two.romfs, each with a module `agent_of_slot`
 # that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "staged" (a file whose
 # frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not,
-# or "wear" for one whose power is not cut, or "fails" for one during which the flash refuses one write. Prints what was cut, and how many sectors were erased, as JSON.
+# or "wear" for one whose power is not cut, or "fails" for one during which the flash refuses one write. Prints what was
+# cut, and how many sectors were erased, as JSON.
 import gc
 import json
 import sys
