@@ -354,3 +354,50 @@ def test_a_board_that_was_removed_hangs_nowhere():
         world.hear(update.aired(n.FRAME, index))
     world.run_for(86400 * 1000)
     assert len(offers.pulled) == pulled and not world.updates.restarts
+
+
+@req("SEC-30")
+def test_a_newer_signed_update_in_the_middle_does_not_end_the_one_that_is_named():
+    """A member, or the gateway before it names that one to this board, broadcasts it."""
+    world, offers = member()
+    offers.update = update = Update(blocks=6)
+    offers.by_air = 60
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    newer = Update(9, blocks=6, seed=b"newer")
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.PAGE, 0))
+    for index in range(6):
+        for datagram in (newer.manifest(world), newer.aired(n.PAGE, 0), newer.aired(n.FRAME, index)):
+            world.hear(datagram)
+        world.hear(update.aired(n.FRAME, index))
+        world.run_for(1000)
+    flash = world.updates
+    assert update.held_in(flash.collection) and (flash.begun, flash.dropped) == (1, 0)
+    assert world.agent.receiver.verifications == 1 and world.agent.receiver.refused == {"other update": 18}
+    world.run_for(tuning.UPDATE_LEISURE + tuning.UPDATE_RESTART_SPREAD)
+    assert flash.restarts == 1
+
+
+@req("SEC-10", "SEC-30")
+def test_when_the_group_of_a_sealed_broadcast_is_deleted_a_board_pulls_the_rest():
+    world, offers = member()
+    offers.update = update = Update()
+    offers.by_air = 60
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    world.deliver("kitchen", 6)
+    head = sealing.head(world.agent.membership.groups["kitchen"].alias, 6)
+    seal = sealing.Seal(key_of(6), "kitchen", 6, update.id)
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.PAGE, 0))
+    for index in range(5):
+        if index == 2:
+            world.hear(world.gateway.signed_delete("kitchen", 7))
+        world.hear(update.aired(n.SEALED, index, head + seal.turn(index, update.frame(index))))
+    collection = world.updates.collection
+    assert sorted(collection.frames) == [0, 1] and world.agent.receiver.refused == {"no key": 3}
+    offers.by_air = 0
+    world.run_for(120000)
+    assert update.held_in(collection) and world.updates.restarts == 1
+    assert sorted(index for _, what, index in offers.pulled if what == n.FRAME) == [2, 3, 4]
