@@ -15,7 +15,7 @@ def mount():
     """Choose the slot, and mount its image. Return True if this start is one of a trial, whose watchdog runs then.
 
     The start of a trial is counted before. A trial without a start left ends, and so does one whose image is not whole,
-    or has no agent: of what it lacks, the modules of slot 0 would run.
+    or is none. Of what it lacks the modules of slot 0 run, which `start.py` sees.
     """
     loaded = [name for name in sys.modules if name != __name__]
     try:
@@ -44,7 +44,7 @@ def _mount():
     if slot:
         try:
             slot_images.mount(octets, slot)
-        except Exception as error:  # whole and signed, but no image of an agent
+        except Exception as error:  # whole and signed, but no image
             if not trial:
                 raise
             sys.print_exception(error)

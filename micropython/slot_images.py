@@ -55,10 +55,7 @@ def whole(octets, slot):
 
 
 def mount(octets, slot):
-    """Mount the image in a slot, so that its modules are found first. Raises what MicroPython does if it is none.
-
-    Raises OSError for an image without the two modules that `main.py` imports: those of slot 0 would run.
-    """
+    """Mount the image in a slot, so that its modules are found first. Raises what MicroPython does if it is none."""
     import vfs
 
     if octets is not None:
@@ -73,11 +70,8 @@ def mount(octets, slot):
         file.close()
         image = RomFile(file.path, bytes(index))
         del sys.modules["rom_file"]
-    at = AT + str(slot)
-    vfs.mount(image, at)
-    for name in ("start", "board"):
-        os.stat(at + "/" + name + ".mpy")
-    sys.path.insert(0, at)
+    vfs.mount(image, AT + str(slot))
+    sys.path.insert(0, AT + str(slot))
 
 
 class _Mapped:

@@ -184,8 +184,6 @@ def slot(tmp_path: Path, name: str, generation: int) -> bytes:
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
     (folder / "agent_of_slot.py").write_text(f"NAME = {name!r}\n")
-    for needed in ("start", "board"):
-        (folder / f"{needed}.mpy").touch()
     return romfs.slot(romfs.image(folder), generation, SIZE)
 
 

@@ -1,7 +1,6 @@
 """Power cuts before, within and after each write and erase of an update, in the VM on a real littlefs."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -24,8 +23,6 @@ def made(folder, size):
         tree = folder / name
         (tree / "pad").mkdir(parents=True)
         module(folder, name, tree)
-        for needed in ("start", "board"):
-            shutil.copy(tree / "agent_of_slot.mpy", tree / f"{needed}.mpy")
         (tree / "pad" / "pad.bin").write_bytes(bytes(range(256)) * (size // 256))
         (folder / f"{name}.romfs").write_bytes(romfs.image(tree))
     module(folder, "base", folder)
