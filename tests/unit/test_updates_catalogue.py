@@ -74,6 +74,17 @@ async def test_files_are_private(tmp_path: Path) -> None:
     store.close()
 
 
+async def test_a_file_that_is_refused_is_not_even_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, catalogue = opened(tmp_path)
+    await catalogue.add(SIX, ALL, 100)
+    written: list[bytes] = []
+    monkeypatch.setattr(catalogue, "_write", lambda update_id, octets: written.append(update_id))
+    with pytest.raises(NotAllowed, match="update 6 is offered there"):
+        await catalogue.add(FIVE, ALL, 200)
+    assert written == []
+    store.close()
+
+
 async def test_what_is_replaced_or_withdrawn_leaves_no_file(tmp_path: Path) -> None:
     store, catalogue = opened(tmp_path)
     await catalogue.add(FIVE, ALL, 100)
@@ -86,6 +97,8 @@ async def test_what_is_replaced_or_withdrawn_leaves_no_file(tmp_path: Path) -> N
     assert numbers(catalogue) == [] and is_whole(tmp_path, catalogue)
     with pytest.raises(Unknown):
         await catalogue.withdraw(id_of(SIX))
+    await catalogue.add(SIX, ALL, 400)  # its file comes back with it
+    assert numbers(catalogue) == [6] and is_whole(tmp_path, catalogue)
     store.close()
 
 
