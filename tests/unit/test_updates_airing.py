@@ -210,6 +210,29 @@ async def test_withdrawn_it_stops_at_once(made: Made) -> None:
     assert world.airing.left_s(update_id) == 0.0
 
 
+async def test_withdrawn_while_a_datagram_is_on_the_air_it_holds_up_no_other(made: Made) -> None:
+    world = made(wifi(airtime=0.05))
+    update_id = await world.offer(LARGE)
+    while world.airing._under_way is None:
+        await asyncio.sleep(0.01)
+    await world.catalogue.withdraw(update_id)
+    world.airing.stop(update_id)
+    other = await world.offer(SMALL)
+    await asyncio.sleep(30)
+    assert world.told == [events.UpdateAired(other.hex(), "agent", 5)]
+
+
+async def test_a_gateway_that_is_closed_sends_nothing_more(made: Made) -> None:
+    medium = wifi()
+    world = made(medium)
+    await world.offer(LARGE)
+    await asyncio.sleep(2)
+    await world.airing.close()
+    before = len(medium.begun)
+    await asyncio.sleep(10)
+    assert len(medium.begun) == before > 5
+
+
 async def test_one_update_after_another(made: Made) -> None:
     medium = wifi()
     world = made(medium)
@@ -297,6 +320,17 @@ async def test_a_position_of_a_longer_airing_of_an_earlier_release_is_its_end(ma
     medium.up = True
     await asyncio.sleep(30)
     assert sent(medium) == []
+
+
+async def test_boards_wait_for_no_airing_that_has_ended_or_waits_itself(made: Made) -> None:
+    world = made(wifi())
+    first = await world.offer(LARGE)
+    sealed = await world.offer(signed(2, kind="firmware"), "home/lights")
+    assert world.airing.left_s(first) > 1.0 and world.airing.left_s(sealed) == 0.0
+    world.key = SealingKey(7, 1, b"g" * 16)
+    assert world.airing.left_s(sealed) > world.airing.left_s(first)
+    world.catalogue.moved(sealed, 10_000, save=False)
+    assert world.airing.left_s(first) > 1.0 and world.airing.left_s(sealed) == 0.0
 
 
 async def test_a_sealed_update_is_read_by_members_only(made: Made) -> None:
