@@ -141,7 +141,7 @@ def _scopes(tree: ast.AST, above: str = "") -> Iterator[tuple[str, _Function | a
             name = f"{above}{node.name}"
             yield name, node
             yield from _scopes(node, f"{name}.")
-        else:
+        elif not isinstance(node, ast.expr):  # no expression holds a definition
             yield from _scopes(node, above)
 
 
