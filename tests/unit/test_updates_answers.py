@@ -289,6 +289,22 @@ async def test_a_board_that_comes_anew_has_asked_for_nothing(world: World) -> No
     assert world.of("lamp").text == "is offered one"
 
 
+async def test_an_update_that_is_withdrawn_and_offered_again_begins_anew(world: World) -> None:
+    await world.offer()
+    lamp = world.board("lamp")
+    await lamp.report()
+    with pytest.raises(TooMany):
+        for _ in range(1000):
+            await asyncio.sleep(1)
+            await lamp.piece(n.FRAME, 0)
+    assert world.of("lamp").text == "collects 5"
+    await world.updates.withdraw()
+    await world.offer()
+    assert world.of("lamp").text == "is offered one"
+    await lamp.piece(n.FRAME, 0)
+    assert world.of("lamp").missing_count == 10
+
+
 async def test_a_group_that_is_deleted_is_forgotten_in_the_middle(world: World) -> None:
     await world.offer(FIVE, group="home/lights")
     lamp = world.board("lamp")
