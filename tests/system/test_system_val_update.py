@@ -21,6 +21,14 @@ async def keep_on(board: VirtualBoard) -> None:
         await board.start(up=False)
 
 
+async def has_key(gateway: Gateway, board: VirtualBoard, name: str) -> None:
+    """Send the board a key message until it holds the key; on a busy machine its answer comes too late."""
+    async with asyncio.timeout(PATIENCE_S):
+        await gateway.ready()
+        while known(name) not in held(board):
+            await gateway.user.take(notice(name, f"of {name}"))
+
+
 @pytest.mark.req("SEC-30")
 async def test_a_val_client_takes_the_agent_of_val_clients_and_no_other(tmp_path: Path) -> None:
     build()
@@ -32,9 +40,7 @@ async def test_a_val_client_takes_the_agent_of_val_clients_and_no_other(tmp_path
     try:
         await board.start(up=False)
         care = asyncio.create_task(keep_on(board))
-        await gateway.ready()
-        await gateway.notify(notice("first key", "n1"))
-        assert known("first key") in held(board)
+        await has_key(gateway, board, "first key")
         for number, val_client in ((8, False), (7, True)):
             image = images.agent(None, val_client)
             octets = envelope(image.kind, image.class_text, number, image.octets, key.sign)
@@ -48,9 +54,7 @@ async def test_a_val_client_takes_the_agent_of_val_clients_and_no_other(tmp_path
         states = [(event["state"], event["number"]) for event in board.events if event["event"] == "update"]
         assert states == [("collecting", 7), ("waiting", 7), ("confirmed", 7)]
         assert known("first key") in held(board)
-        await gateway.ready()
-        await gateway.notify(notice("next key", "n2"))
-        assert known("next key") in held(board)
+        await has_key(gateway, board, "next key")
         care.cancel()
     finally:
         await board.kill()
