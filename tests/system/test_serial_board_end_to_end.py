@@ -12,6 +12,7 @@ import pytest
 from cpns.fingerprint import fingerprint
 from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
+from gateway_agent.control import ask
 from keycast.provisioning import end_to_end
 from keycast.virtual_board.loopback import own_port
 from keycast.virtual_board.nvs_folder import NvsFolder
@@ -73,13 +74,16 @@ async def test_a_board_gets_its_key_by_its_session_and_then_by_a_key_of_its_own(
         async with running(tmp_path, *config):
 
             async def has_newest() -> int:
+                def it_has(view: dict[str, Any]) -> bool:
+                    found = view["pne_deliveries"]
+                    return bool(found) and found[0]["accepted_version"] == view["version"]
+
                 async with asyncio.timeout(KEY_S):
-                    while True:
-                        view = await answer(tmp_path, "group", "show", SG, *at_server)
-                        found = view["pne_deliveries"]
-                        if found and found[0]["accepted_version"] == view["version"]:
-                            return int(view["version"])
+                    while not it_has(await asyncio.to_thread(ask, Path(at_server[1]), "group.show", sg_id=SG)):
                         await asyncio.sleep(0.2)
+                shown = await answer(tmp_path, "group", "show", SG, *at_server)
+                assert it_has(shown)
+                return int(shown["version"])
 
             made = await answer(tmp_path, *provision)
             assert made["server_fingerprint"] == server

@@ -56,9 +56,9 @@ async def test_a_board_of_board_run_runs_an_update_that_was_broadcast(tmp_path: 
             await done("update", "sign", "-o", file, "--number", str(NUMBER), "--key", *key)
             await done("update", "offer", file, "--broadcast", *config)
             async with asyncio.timeout(PATIENCE_S):
-                while (await status())["agent_number"] != NUMBER:
-                    await asyncio.sleep(0.5)
-            assert (await status())["state"] == "idle"
+                while (await gateway.ask("update.status"))["boards"][0]["agent_number"] != NUMBER:
+                    await asyncio.sleep(0.2)
+            assert (await status()).items() >= {"agent_number": NUMBER, "state": "idle"}.items()
             for line in (b"collecting 7 0", b"waiting 7 0", b"trial 7 2", b"confirmed 7 0"):
                 await terminal.until(b"keycast: update " + line)
             assert (await who(terminal)).items() >= {"update": NUMBER, "slot": 1}.items()
