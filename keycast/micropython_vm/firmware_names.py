@@ -6,8 +6,7 @@ and parameters that stay after `short_names.py` are written as others of the fir
 in all modules alike, so that whatever was one name is one name. Lines keep their numbers.
 
 Kept are names that come from outside or go there: those that stand in a text or in an f-string, of modules, of what
-MicroPython has itself, of the interfaces of `board_files.INTERFACES`, of START, which may be older or newer than the
-modules of a slot, and those that programs and the modules that stand in for hardware use (`board_files.PROGRAMS`).
+MicroPython has itself, of exceptions, and those by which programs and applications know a board (`surface.py`).
 """
 
 import ast
@@ -15,17 +14,19 @@ import builtins
 import io
 import tokenize
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from keycast.micropython_vm.board_files import START, dotted
+from keycast.micropython_vm.edits import Edit, apply, of_node
 from keycast.micropython_vm.scopes import bindings, imported_as, name_of, nodes
 from keycast.micropython_vm.short_names import FREE
 from keycast.micropython_vm.surface import identifiers, texts
 
-# Of MicroPython's modules math, cmath, uctypes, framebuf, random, heapq, collections, errno, micropython, gc, sys, tls,
-# deflate, binascii, select, time, vfs, _thread, platform and asyncio, of sets, texts, properties and complex numbers,
-# as the ports unix and esp32 have them in 1.25 and 1.26; none that MicroPython looks up at an object of ours.
+# Of MicroPython's modules math, cmath, uctypes, framebuf, random, re, heapq, collections, errno, micropython, gc, sys,
+# io, tls, deflate, binascii, socket, select, time, vfs, machine, _thread, platform and asyncio, of sets, texts,
+# properties and complex numbers, as the ports unix and esp32 have them in 1.25 and 1.26. MicroPython looks none of them
+# up at an object of ours.
 NAMES = (
     *("e", "pi", "cb", "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "ceil", "copysign", "cos", "cosh"),
     *("degrees", "erf", "erfc", "expm1", "fabs", "fmod", "frexp", "gamma", "isclose", "isfinite", "isinf", "isnan"),
@@ -44,14 +45,19 @@ NAMES = (
     *("MBEDTLS_VERSION", "PROTOCOL_TLS_CLIENT", "PROTOCOL_TLS_SERVER", "get_ciphers", "set_ciphers", "wrap_socket"),
     *("load_cert_chain", "load_verify_locations", "DeflateIO", "GZIP", "RAW", "ZLIB", "AUTO", "a2b_base64"),
     *("b2a_base64", "gmtime", "localtime", "mktime", "sleep_us", "ticks_add", "ticks_cpu", "ticks_us", "time_ns"),
-    *("allocate_lock", "get_ident", "stack_size", "start_new_thread", "libc_ver", "python_compiler", "discard", "union"),
+    *("allocate_lock", "get_ident", "stack_size", "start_new_thread", "libc_ver", "python_compiler", "union"),
     *("issubset", "issuperset", "isdisjoint", "intersection", "intersection_update", "symmetric_difference"),
     *("symmetric_difference_update", "difference_update", "center", "splitlines", "getter", "setter"),
     *("deleter", "real", "imag", "POLLHUP", "POLLERR", "POLLOUT", "time_pulse_us", "mem8", "mem16", "mem32", "VfsFat"),
     *("VfsLfs2", "LockType", "locked", "acquire", "ipoll", "modify", "unregister", "version_info", "byteorder"),
     *("maxsize", "StreamReader", "StreamWriter", "open_connection", "start_server", "wait_closed", "get_extra_info"),
-    *("readexactly", "new_event_loop", "get_event_loop", "run_forever", "current_task", "awritestr"),
+    *("readexactly", "new_event_loop", "get_event_loop", "run_forever", "current_task"),
     *("set_exception_handler", "get_exception_handler", "call_exception_handler", "default_exception_handler"),
+    *("match", "search", "sub", "deque", "argv", "enable", "disable", "idle", "Signal", "soft_reset", "schedule"),
+    *("listen", "makefile", "sendall", "settimeout", "getaddrinfo", "SOCK_RAW", "SOCK_STREAM", "AF_INET6", "IOBase"),
+    *("BytesIO", "FileIO", "TextIOWrapper", "separators", "closure", "generator", "iterator"),
+    *("cipher", "getpeercert", "verify_mode", "server_side", "server_hostname", "RingIO"),
+    *("do_handshake_on_connect", "discard"),
 )
 
 # Names of ours that the firmware has, too: they cost nothing, and objects of MicroPython have them
@@ -88,13 +94,31 @@ def borrow(
     for tree in own:
         kept.update(_from_elsewhere(tree, parts, arguments))
     uses = Counter(chain.from_iterable(map(identifiers, own)))
-    ours = {name for tree in own for name in _made(tree) if not (name in kept or name.startswith("__"))}
+    # Bundles and the board's own modules are loaded in any case
+    first = {name for path, tree in trees.items() if "/" not in path for name in identifiers(tree)}
+    made = {name for tree in own for name in _made(tree) if not (name in kept or name.startswith("__"))}
+    ours = sorted(made, key=lambda name: (name not in first, -uses[name], name))
     free = [name for name in NAMES if name not in kept and name not in uses]
-    names = dict(zip(sorted(ours, key=lambda name: (-uses[name], name)), free, strict=False))
+    names = dict(zip(ours, free, strict=False))
     changed = dict(sources)
     for path, tree in trees.items():
         changed[path] = _stub(tree, names) if path in stubs else _renamed(sources[path], names)
     return changed, {new: old for old, new in names.items()}
+
+
+def program(text: str, changed: Collection[str], borrowed: Mapping[str, str]) -> str:
+    """Return a program that knows a board from inside, with the names that the board has. Lines stay.
+
+    `changed` are the modules that have other names at their top level than their sources, so those that are in no
+    bundle; `borrowed` is that of `borrow`. The program must not use such names within f-strings.
+    """
+    names = {old: new for new, old in borrowed.items()}
+    edits = []
+    for node in nodes(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module not in changed:
+            aliases = [ast.alias(each.name, names.get(imported_as(each), each.asname)) for each in node.names]
+            edits.append(of_node(node, ast.unparse(ast.ImportFrom(node.module, aliases, 0))))
+    return _renamed(text, names, edits)
 
 
 def _from_elsewhere(tree: ast.AST, parts: Collection[str], arguments: Collection[str]) -> Iterator[str]:
@@ -130,7 +154,7 @@ def _from_elsewhere(tree: ast.AST, parts: Collection[str], arguments: Collection
 
 
 def _made(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that a module makes and that are in the table of names, which those of local variables are not."""
+    """Yield the names that a module makes and that are in the table of names; those of local variables are not."""
     for node in nodes(tree):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
@@ -154,21 +178,20 @@ def _called(function: ast.expr) -> str:
 
 def _stub(tree: ast.Module, names: Mapping[str, str]) -> str:
     """Return the text of a module that imports from a bundle by the new names, and has the old ones."""
-    for node in nodes(tree):
+    for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                alias.name, alias.asname = names.get(alias.name, alias.name), imported_as(alias)
-                if alias.asname == alias.name:
-                    alias.asname = None
+                here = imported_as(alias)
+                alias.name = names.get(alias.name, alias.name)
+                alias.asname = here if here != alias.name else None
     return ast.unparse(tree) + "\n" if tree.body else ""
 
 
-def _renamed(text: str, names: Mapping[str, str]) -> str:
-    lines = text.splitlines(keepends=True)
-    tokens = [each for each in tokenize.generate_tokens(io.StringIO(text).readline) if each.type == tokenize.NAME]
-    for each in reversed(tokens):
-        if each.string in names:
-            line, column = each.start
-            before, after = lines[line - 1][:column], lines[line - 1][column + len(each.string) :]
-            lines[line - 1] = before + names[each.string] + after
-    return "".join(lines)
+def _renamed(text: str, names: Mapping[str, str], edits: Sequence[Edit] = ()) -> str:
+    """Return a text with other names, after `edits`."""
+    found = list(edits)
+    for each in tokenize.generate_tokens(io.StringIO(text).readline):
+        if each.type == tokenize.NAME and each.string in names:
+            line, start = each.start[0], len(each.line[: each.start[1]].encode())
+            found.append((line, start, line, start + len(each.string), names[each.string]))
+    return apply(text, found)

@@ -1,7 +1,8 @@
 """Read the tracebacks of a board, whose files are made smaller (`compile.py`).
 
-A traceback of a bundle says `File "pne_agent", line 1557, in pull`; `readable` makes it
-`File "device_agent/membership.py", line 178, in pull`, and gives the names of attributes in its last line.
+A traceback of a bundle says `File "pne_agent", line 1557, in sinh`; `readable` makes it
+`File "device_agent/membership.py", line 178, in pull`. Where its last line has a name that the firmware lends, it says
+which name that is in the repository: `no attribute 'sinh'` becomes `no attribute 'pull_wait' ('sinh' on the board)`.
 """
 
 import ast
@@ -10,12 +11,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from keycast.micropython_vm.board_files import FOLDER
 from keycast.places import BUILD, SITE
 
 NAME = "traces.json"
 BOARD = BUILD / "sources" / "board" / NAME  # of the files that this installation gives to boards
+_NAME = re.compile(r"(?P<of>has no attribute|keyword argument|NameError: name) '(?P<name>\w+)'")
 _PLACE = re.compile(r'File "(?P<module>[\w./]+)", line (?P<line>\d+)(, in (?P<name>\w+))?')
 
 
@@ -24,13 +27,25 @@ def readable(text: str, traces: Path = BOARD) -> str:
 
     `traces` is the file NAME beside the sources that the board runs; without it the text stays as it is.
     """
-    if not _PLACE.search(text):
+    if not (_PLACE.search(text) or _NAME.search(text)):
         return text
     try:
-        lines: Mapping[str, list[tuple[int, str]]] = json.loads(traces.read_text())["lines"]
+        told = json.loads(traces.read_text())
+        lines: Mapping[str, list[tuple[int, str]]] = told["lines"]
+        borrowed: Mapping[str, str] = told["borrowed"]
     except (OSError, ValueError, KeyError):
         return text
-    return _PLACE.sub(lambda found: _place(found, lines), text)
+    return _NAME.sub(lambda found: _name(found, borrowed), _PLACE.sub(lambda found: _place(found, lines), text))
+
+
+def joined(told: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the modules that are in bundles, as the file NAME tells them."""
+    return {path for parts in told["lines"].values() for _, path in parts}
+
+
+def _name(found: "re.Match[str]", borrowed: Mapping[str, str]) -> str:
+    here = found["name"]
+    return f"{found['of']} '{borrowed[here]}' ('{here}' on the board)" if here in borrowed else found[0]
 
 
 def _place(found: "re.Match[str]", lines: Mapping[str, list[tuple[int, str]]]) -> str:

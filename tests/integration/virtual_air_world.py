@@ -153,7 +153,7 @@ async def start_program(air: Path, text: str, number: int = 1, **environment: st
     """Start a program in a VM that is board `number` on the air with this socket."""
     board.build()
     process = await asyncio.create_subprocess_exec(
-        *vm.ensure().command("-c", text, heap_kib=96),
+        *vm.ensure().command("-c", compile.program_for_board(text), heap_kib=96),
         env={
             "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
             "BOARD_BLE": str(air),

@@ -39,7 +39,7 @@ class OneBoard:
         path = f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen"
         ports = {"BOARD_PORT": str(board_port()), "BOARD_BROADCAST_PORT": str(broadcast_port())}
         return subprocess.Popen(
-            vm.ensure().command("-c", textwrap.dedent(script), heap_kib=heap_kib),
+            vm.ensure().command("-c", compile.program_for_board(textwrap.dedent(script)), heap_kib=heap_kib),
             env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address}
             | ports
             | environment,

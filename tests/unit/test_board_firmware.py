@@ -171,7 +171,7 @@ def rom(tmp_path_factory):
         partition = folder / "partition"
         partition.write_bytes(b"".join(slots))
         code = PROGRAM.format(folder=str(folder), partition=str(partition), image=str(compile.BOARD_IMAGE))
-        command = vm.ensure().command("-c", code, heap_kib=128)
+        command = vm.ensure().command("-c", compile.program_for_board(code), heap_kib=128)
         environment = {"MICROPYPATH": str(compile.ON_VM)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
         assert not done.returncode, done.stderr + done.stdout

@@ -64,7 +64,7 @@ def test_an_update_wears_the_flash_little(tmp_path, kind, most):
 
 
 def run(agents, kind, end):
-    program = str(PROGRAM), str(compile.BOARD_IMAGE), str(agents), kind, end
+    program = str(compile.written_for_board(PROGRAM)), str(compile.BOARD_IMAGE), str(agents), kind, end
     command = vm.ensure().command(*program, heap_kib=1 << 14)
     environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": "/flash/"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)

@@ -58,7 +58,8 @@ class BoardSteps:
         """`folder` is for the fixture; the caller removes it. Raises NoVm."""
         self._machine = vm.ensure()
         board.build()
-        compile.compile_tree({"rom.py": compile.ON_VM / "rom.py", STEPS.name: STEPS}, TREE, board_files.LEVEL)
+        files = {"rom.py": compile.ON_VM / "rom.py", STEPS.name: compile.written_for_board(STEPS)}
+        compile.compile_tree(files, TREE, board_files.LEVEL)
         compile.write_image(TREE, IMAGE)
         self._fixture = folder / "fixture.cbor"
         self._fixture.write_bytes(cborlite.encode(_fixture(folder)))

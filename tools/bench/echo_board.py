@@ -11,7 +11,7 @@ from keycast.virtual_board import board
 ADDRESS = "02:00:00:00:00:03"
 """Its Bluetooth address."""
 HEAP_KIB = 96
-_ON_VM = Path(__file__).with_name("on_vm")
+_PROGRAM = Path(__file__).with_name("on_vm") / "gatt_echo.py"
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def echo_board(air: Path, flash: Path) -> AsyncIterator[None]:
             "BOARD_ROM": str(compile.BOARD_IMAGE),
             "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
             "BOARD_NVS": str(flash),
-            "BOARD_APP": str(_ON_VM),
+            "BOARD_APP": str(compile.written_for_board(_PROGRAM).parent),
             "BOARD_BLE": str(air),
             "BOARD_MAC": "020000000001",
         },

@@ -38,7 +38,7 @@ def measure() -> list[Cost]:
     """Return the Cost of each module, leaves first; "vm" is the use before. Raises CalledProcessError."""
     board.build()
     files = board_files.listed(compile.SOURCES / "board" / board_files.in_sources(board_files.MANIFEST.name))
-    order = _leaves_first(files)
+    order = leaves_first(files)
     with tempfile.TemporaryDirectory() as flash:
         environment = {
             "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
@@ -60,7 +60,7 @@ def measure() -> list[Cost]:
     return [Cost(name, sizes.get(name, 0), int(heap)) for name, heap in rows]
 
 
-def _leaves_first(files: Mapping[str, Path]) -> list[str]:
+def leaves_first(files: Mapping[str, Path]) -> list[str]:
     """Return the bundles, and the modules that START imports, directly or not.
 
     Constants are written out and need no module.

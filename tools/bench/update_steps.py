@@ -29,7 +29,8 @@ def measure(tell: Tell) -> Iterator[Line]:
     tell("an update in the VM")
     machine = vm.ensure()
     board.build()
-    compile.compile_tree({"rom.py": compile.ON_VM / "rom.py", STEPS.name: STEPS}, TREE, board_files.LEVEL)
+    files = {"rom.py": compile.ON_VM / "rom.py", STEPS.name: compile.written_for_board(STEPS)}
+    compile.compile_tree(files, TREE, board_files.LEVEL)
     heard_us, frames = _run(machine, "hear").stdout.split()
     installed_us, _ = _run(machine, "install").stdout.split()
     note = f"without the writes of a real flash, one frame of five lost, {HEAP_KIB} KiB of heap"

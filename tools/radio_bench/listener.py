@@ -41,7 +41,8 @@ class Listener:
 
     async def __aenter__(self) -> "Listener":
         await asyncio.to_thread(build)
-        command = vm.ensure().command("-c", f"import power_on; exec(open({str(_PROGRAM)!r}).read())", heap_kib=HEAP_KIB)
+        program = await asyncio.to_thread(compile.written_for_board, _PROGRAM)
+        command = vm.ensure().command("-c", f"import power_on; exec(open({str(program)!r}).read())", heap_kib=HEAP_KIB)
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(*command, stdout=pipe, env=self._environment)
         assert self._process.stdout is not None
