@@ -97,9 +97,10 @@ def borrow(
     # Bundles and the board's own modules are loaded in any case
     first = {name for path, tree in trees.items() if "/" not in path for name in identifiers(tree)}
     made = {name for tree in own for name in _made(tree) if not (name in kept or name.startswith("__"))}
-    ours = sorted(made, key=lambda name: (name not in first, -uses[name], name))
-    free = [name for name in NAMES if name not in kept and name not in uses]
-    names = dict(zip(ours, free, strict=False))
+    free = sorted((name for name in NAMES if name not in kept and name not in uses), key=len)
+    ours = sorted(made, key=lambda name: (name not in first, -uses[name], name))[: len(free)]
+    files = Counter(chain.from_iterable({*identifiers(tree)} for tree in own))  # a name is in each of them
+    names = dict(zip(sorted(ours, key=lambda name: (-files[name], name)), free, strict=False))
     changed = dict(sources)
     for path, tree in trees.items():
         changed[path] = _stub(tree, names) if path in stubs else _renamed(sources[path], names)

@@ -99,16 +99,16 @@ def test_a_program_from_inside_has_the_names_of_the_board():
 
 
 def test_the_firmware_has_the_names_that_it_lends():
-    """And another name it does not have, nor any that is replaced: no object of MicroPython is asked for one of them."""
     assert added([*firmware_names.NAMES, "another"]) == {"another"}
 
 
 def test_the_firmware_has_no_name_that_is_replaced(told):
+    """So no object of MicroPython is asked for one of them."""
     assert added(told["borrowed"].values()) == set(told["borrowed"].values())
 
 
 def test_an_esp32_has_the_names_by_its_stubs(told):
-    """Of 1.29, as there are none of 1.25 to be installed; a name that it lacks costs a board 7 octets, and is no fault."""
+    """A name that a firmware lacks costs a board 7 octets, as one of our own does."""
     words: set[str] = set()
     for name in ("micropython-esp32-stubs", "micropython-stdlib-stubs"):
         for file in metadata.files(name) or ():

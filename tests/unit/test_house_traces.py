@@ -23,9 +23,21 @@ def test_places_in_a_bundle_become_those_of_the_repository():
     assert told.endswith("\nMemoryError: ") and path == "cpns/crypto/ccm.py"
 
 
+def test_a_name_that_the_firmware_lends_is_told_with_that_of_the_repository(tmp_path):
+    file = tmp_path / "traces.json"
+    file.write_text('{"lines": {}, "borrowed": {"sinh": "pull_wait"}}')
+    for before, after in (("object has no attribute ", ""), ("unexpected keyword argument ", ""), ("name ", " isn't")):
+        kind = "NameError: " if after else "AttributeError: 'Group' "
+        told = f"{kind}{before}'sinh'{after}"
+        assert traces.readable(told, file) == f"{kind}{before}'pull_wait' ('sinh' on the board){after}"
+        other = told.replace("sinh", "cosh")
+        assert traces.readable(other, file) == other
+    assert traces.readable("keycast: the name 'sinh'", file) == "keycast: the name 'sinh'"
+
+
 def test_places_elsewhere_and_texts_without_the_build_stay(tmp_path):
     text = '  File "asyncio/core.py", line 1, in run\n  File "<stdin>", line 2\n'
     file = tmp_path / "traces.json"
     assert traces.readable(text, file) == text
-    file.write_text('{"lines": {}}')
+    file.write_text('{"lines": {}, "borrowed": {}}')
     assert traces.readable(text, file) == text
