@@ -129,6 +129,7 @@ def files():
 
 def run(program):
     """Run a program in a VM that is a board; return what it printed last, in JSON."""
+    text = compile.program_for_board(BEFORE + textwrap.dedent(program))
     with tempfile.TemporaryDirectory() as flash:
         environment = {
             "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
@@ -137,7 +138,7 @@ def run(program):
             "BOARD_NVS": flash,
         }
         done = subprocess.run(
-            vm.ensure().command("-c", BEFORE + textwrap.dedent(program), heap_kib=HEAP_KIB),
+            vm.ensure().command("-c", text, heap_kib=HEAP_KIB),
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

@@ -152,10 +152,14 @@ async def controllers_on_tcp(air: VirtualAir, extended: bool = True):
 async def start_program(air: Path, text: str, number: int = 1, **environment: str) -> "Program":
     """Start a program in a VM that is board `number` on the air with this socket."""
     board.build()
+    program = f"import power_on\n{compile.program_for_board(text)}"
     process = await asyncio.create_subprocess_exec(
-        *vm.ensure().command("-c", compile.program_for_board(text), heap_kib=96),
+        *vm.ensure().command("-c", program, heap_kib=96),
         env={
-            "MICROPYPATH": f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen",
+            "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
+            "BOARD_ROM": str(compile.BOARD_IMAGE),
+            "BOARD_HARDWARE": str(board.HARDWARE_IMAGE),
+            "BOARD_NVS": str(air.parent),
             "BOARD_BLE": str(air),
             "BOARD_MAC": f"02{number:010x}",
             **environment,

@@ -36,11 +36,17 @@ class OneBoard:
         self.address = next(addresses)
 
     def popen(self, script, heap_kib=96, **environment):
-        path = f"{compile.BOARD_TREE}:{board.ON_VM_TREE}:.frozen"
+        program = f"import power_on\n{compile.program_for_board(textwrap.dedent(script))}"
+        files = {"BOARD_ROM": str(compile.BOARD_IMAGE), "BOARD_HARDWARE": str(board.HARDWARE_IMAGE)}
         ports = {"BOARD_PORT": str(board_port()), "BOARD_BROADCAST_PORT": str(broadcast_port())}
         return subprocess.Popen(
-            vm.ensure().command("-c", compile.program_for_board(textwrap.dedent(script)), heap_kib=heap_kib),
-            env={"MICROPYPATH": path, "BOARD_NVS": str(self.flash), "BOARD_ADDRESS": self.address}
+            vm.ensure().command("-c", program, heap_kib=heap_kib),
+            env={
+                "MICROPYPATH": f"{board.ON_VM_TREE}:.frozen",
+                "BOARD_NVS": str(self.flash),
+                "BOARD_ADDRESS": self.address,
+            }
+            | files
             | ports
             | environment,
             stdin=subprocess.DEVNULL,
@@ -314,8 +320,7 @@ def test_the_first_random_octets_are_asked_for_when_the_radio_is_on(one_board):
         import board
         board.run()
     """
-    # no ROM images here, so the code is in the heap
-    assert one_board.run(script, heap_kib=512) == ["radio", "False", "radio", "True"]
+    assert one_board.run(script) == ["radio", "False", "radio", "True"]
 
 
 def test_there_is_no_bluetooth_radio(one_board):

@@ -154,7 +154,7 @@ import agent_slots
 print(slot_images.state(octets), agent_slots.mount(), len(sys.modules) - loaded)
 try:
     import agent_of_slot
-    print(agent_of_slot.NAME, sys.path[0])
+    print(agent_of_slot.of_slot, sys.path[0])
 except ImportError:
     print("frozen", sys.path[0])
 """
@@ -183,7 +183,7 @@ def rom(tmp_path_factory):
 def slot(tmp_path: Path, name: str, generation: int) -> bytes:
     folder = tmp_path / name
     folder.mkdir(exist_ok=True)
-    (folder / "agent_of_slot.py").write_text(f"NAME = {name!r}\n")
+    (folder / "agent_of_slot.py").write_text(f"of_slot = {name!r}\n")
     return romfs.slot(romfs.image(folder), generation, SIZE)
 
 

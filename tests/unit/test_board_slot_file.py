@@ -58,7 +58,8 @@ def test_a_file_is_refused_where_the_code_is_mapped_and_the_heap_small(tmp_path,
     compile.compile_board()
     if in_heap:
         (tmp_path / "device_agent").mkdir()
-    command = vm.ensure().command("-c", ROOM.format(image=str(compile.BOARD_IMAGE)), heap_kib=heap_kib)
+    program = compile.program_for_board(ROOM.format(image=str(compile.BOARD_IMAGE)))
+    command = vm.ensure().command("-c", program, heap_kib=heap_kib)
     environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": f"{tmp_path}/"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert (done.returncode, done.stdout) == (0, printed), done.stdout + done.stderr
