@@ -305,6 +305,25 @@ async def test_an_update_that_is_withdrawn_and_offered_again_begins_anew(world: 
     assert world.of("lamp").missing_count == 10
 
 
+@pytest.mark.parametrize(("state", "wanted", "wait_s"), [(n.IDLE, 0, 2), (n.COLLECTING, 5, 0), (n.COLLECTING, 4, 2)])
+async def test_a_turn_is_as_long_as_what_a_board_misses(world: World, state: int, wanted: int, wait_s: int) -> None:
+    await world.offer(signed(5, image(200 * 1024)))
+    lamp, door = world.board("lamp"), world.board("door")
+    lamp.state, lamp.wanted, lamp.detail = state, wanted, 1
+    await lamp.report()
+    await door.report()
+    assert (lamp.wait_s, door.wait_s) == (0, wait_s)
+
+
+async def test_that_a_board_runs_an_update_is_told_once(world: World) -> None:
+    lamp = world.board("lamp")
+    await lamp.report()
+    lamp.agent_number = 5
+    await lamp.report()
+    await lamp.report()
+    assert world.told == [events.BoardUpdated("lamp", "agent", 5)]
+
+
 async def test_a_group_that_is_deleted_is_forgotten_in_the_middle(world: World) -> None:
     await world.offer(FIVE, group="home/lights")
     lamp = world.board("lamp")
