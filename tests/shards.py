@@ -39,7 +39,7 @@ LONG_S = {
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/system/test_system_network.py": 75,
     "tests/system/test_system_network_loss.py": 75,
-    "tests/system/test_system_updates.py": 120,
+    "tests/system/test_system_updates.py": 150,
     "tests/system/test_system_val_update.py": 90,
     "tests/system/test_system_desk.py": 75,
     "tests/system/test_serial_board_update.py": 45,

@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import closing
 from pathlib import Path
+from random import randbytes
 from typing import Any
 
 import pytest
@@ -169,6 +170,25 @@ async def test_a_broadcast_reaches_all_though_the_gateway_is_killed_and_a_board_
     await house.all_have_a_new_key(*MEMBERS)
 
 
+@pytest.mark.req("SEC-10", "SEC-30")
+async def test_a_flood_of_forged_pieces_and_manifests_keeps_no_board_from_its_update(house):
+    """In a heap of 96 KiB: a stranger sends them for each piece that is broadcast, and no board starts anew for it."""
+    number, file = await house.sign()
+    there = HALL, *MEMBERS
+    since = {name: len(house.boards[name].events) for name in there}
+    with closing(Sniffer()) as sniffer:
+        await house.offer(file, "--broadcast")
+        flood = asyncio.create_task(_flood(sniffer))
+        for name in there:
+            await house.says(name, agent_number=number, state="idle")
+        flood.cancel()
+    for name in there:
+        told = house.boards[name].events[since[name] :]
+        states = [event["state"] for event in told if event["event"] == "update"]
+        assert states == ["collecting", "waiting", "confirmed"], (name, states)
+        assert [event["event"] for event in told].count("up") == 1  # with the new agent
+
+
 @pytest.mark.req("SEC-30")
 async def test_an_agent_that_does_not_start_is_left_again_and_the_status_says_why(house):
     before = house.record(KITCHEN)
@@ -207,6 +227,20 @@ def _that_fails(folder: Path) -> Path:
 
 def _parsed(sniffer: Sniffer) -> list[frames.Frame]:
     return [frames.parse(each) for each in sniffer.frames() if each[:1] == bytes([numbers.FRAME_UPDATE])]
+
+
+async def _flood(sniffer: Sniffer) -> None:
+    """Send forged pages, frames and manifests of each update that is broadcast, 100 in a second."""
+    number = 0
+    while True:
+        for each in _parsed(sniffer)[:2]:  # what is sent here is heard, too
+            for kind, size in ((n.FRAME, n.BLOCK), (n.PAGE, n.BLOCK), (n.ENVELOPE, 700)):
+                sniffer.send(
+                    frames.build(kind, each.update_id, number % 200 if kind == n.FRAME else 0, randbytes(size))
+                )
+                number += 1
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
 
 
 async def _aired(sniffer: Sniffer, count: int) -> list[frames.Frame]:
