@@ -111,7 +111,7 @@ def in_words(report: UpdateReport, is_offered: bool) -> str:
             return f"went back from {report.wanted}"
         case n.REFUSED:
             return "takes none" if report.detail == n.NO_FLOOR else f"refused {report.wanted}"
-    return "is offered one" if is_offered else "wants none"
+    return "is offered an update" if is_offered else "wants none"
 
 
 def reason_in_words(report: UpdateReport) -> str:

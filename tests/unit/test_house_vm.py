@@ -193,6 +193,6 @@ def test_a_manifest_that_names_a_lost_file_says_what_to_do(tmp_path):
 
 
 def test_the_boards_flash_stays_within_its_budget():
-    """All .mpy of a board: at most 136 KiB, with both radios, end-to-end groups and updates, in a slot of 192 KiB."""
+    """All .mpy of a board: at most 138 KiB, with both radios, end-to-end groups and updates, in a slot of 192 KiB."""
     compile.compile_board()
-    assert sum(path.stat().st_size for path in Path(compile.BOARD_TREE).rglob("*.mpy")) <= 136 * 1024
+    assert sum(path.stat().st_size for path in Path(compile.BOARD_TREE).rglob("*.mpy")) <= 138 * 1024

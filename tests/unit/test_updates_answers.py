@@ -286,7 +286,7 @@ async def test_a_board_that_comes_anew_has_asked_for_nothing(world: World) -> No
     await lamp.piece(n.FRAME, 0)
     assert world.of("lamp").text == "has not reported"
     await lamp.report()
-    assert world.of("lamp").text == "is offered one"
+    assert world.of("lamp").text == "is offered an update"
 
 
 async def test_an_update_that_is_withdrawn_and_offered_again_begins_anew(world: World) -> None:
@@ -300,7 +300,7 @@ async def test_an_update_that_is_withdrawn_and_offered_again_begins_anew(world: 
     assert world.of("lamp").text == "collects 5"
     await world.updates.withdraw()
     await world.offer()
-    assert world.of("lamp").text == "is offered one"
+    assert world.of("lamp").text == "is offered an update"
     await lamp.piece(n.FRAME, 0)
     assert world.of("lamp").missing_count == 10
 
@@ -342,7 +342,7 @@ async def test_the_pieces_that_a_board_misses_are_counted_while_it_pulls(world: 
     await world.offer()
     lamp = world.board("lamp")
     await lamp.report()
-    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("is offered one", 0)
+    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("is offered an update", 0)
     for what, index, missing in (
         (n.ENVELOPE, 0, 10),
         (n.PAGE, 0, 9),
