@@ -166,11 +166,12 @@ def test_flash_errors_are_those_of_the_esp32(one_board):
 
 
 ON_AIR = """
-    import asyncio, network, wifi, air
+    import asyncio, network, os, wifi, air
     from cpns import cborlite
     from device_agent.key_store import KeyStore
     from device_agent.links.udp import UdpLink
     from nvs_store import NvsStore
+    go = []  # whatever lies in the folder that says so
     store = NvsStore()
     KeyStore(store).save("wifi", cborlite.encode([1, "virtual", ""]))
     station = wifi.Station()
@@ -193,14 +194,16 @@ ON_AIR = """
         while not station.connects:
             await asyncio.sleep_ms(10)
         print("listens")
-        await asyncio.sleep_ms(500)
+        while not go:
+            await asyncio.sleep_ms(10)
+            go.extend(os.listdir("{go}"))
         for n in range({sends}):
             link.air(air.ADDRESS.encode() + b" to-all")
             link.send(("{peer}", 5683), b"to-one")
             await asyncio.sleep_ms(20)
-        await asyncio.sleep_ms({after_ms})
         while air.counts["received"] + air.counts["lost"] < {until}:
             await asyncio.sleep_ms(10)
+        await asyncio.sleep_ms(300)  # in which nothing more is to come
         print("lost", air.counts["lost"])
     asyncio.run(main())
 """
@@ -208,9 +211,14 @@ ON_AIR = """
 
 def test_boards_hear_each_other_and_not_themselves(tmp_path):
     a, b, c = (OneBoard(tmp_path / name) for name in "abc")
-    script = ON_AIR.format(sends=3, peer=b.address, after_ms=1000, until=0)
-    running = [one.popen(script) for one in (a, b, c)]
-    heard = [process.communicate(timeout=240)[0].splitlines()[1:] for process in running]
+    go = tmp_path / "go"
+    go.mkdir()
+    until = {a: 6, b: 12, c: 6}  # datagrams that each is to hear
+    running = [one.popen(ON_AIR.format(sends=3, peer=b.address, until=until[one], go=go)) for one in (a, b, c)]
+    for process in running:
+        assert process.stdout.readline() == "listens\n"
+    (go / "all_listen").touch()
+    heard = [process.communicate(timeout=240)[0].splitlines() for process in running]
     assert sorted(heard[0]) == sorted([f"{b.address} to-all", f"{c.address} to-all"] * 3 + ["lost 0"])
     unicast = [f"{a.address} to-one", f"{c.address} to-one"] * 3
     assert sorted(heard[1]) == sorted([f"{a.address} to-all", f"{c.address} to-all"] * 3 + unicast + ["lost 0"])
@@ -219,10 +227,10 @@ def test_boards_hear_each_other_and_not_themselves(tmp_path):
 def test_the_air_loses_what_it_is_told_to_lose_and_counts_it(tmp_path):
     a, b = OneBoard(tmp_path / "a"), OneBoard(tmp_path / "b")
     script = textwrap.dedent(ON_AIR)
-    listening = script.format(sends=0, peer="", after_ms=0, until=100)
+    listening = script.format(sends=0, peer="", until=100, go="/")
     receiver = b.popen(listening, BOARD_LOSS="0.3", BOARD_SEED="7")
     assert receiver.stdout.readline() == "listens\n"
-    sender = a.popen(script.format(sends=100, peer="127.0.8.200", after_ms=0, until=0))
+    sender = a.popen(script.format(sends=100, peer="127.0.8.200", until=0, go="/"))
     heard = receiver.communicate(timeout=240)[0].splitlines()
     sender.communicate(timeout=240)
     lost = int(heard[-1].split()[1])
