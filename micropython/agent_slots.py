@@ -8,6 +8,8 @@ long as it says slot 0, the image with the highest generation in `romfs` does, a
 import gc
 import sys
 
+from suit import numbers
+
 TRIAL_MS = 300000  # a trial may hang in an import, before the agent has its own watchdog
 
 
@@ -59,7 +61,6 @@ def _chosen(octets):
 
     from device_agent.key_store import KeyStore
     from device_agent.update import slot_record
-    from suit import numbers
 
     storage = NvsStore()
     store = KeyStore(storage)
@@ -102,7 +103,6 @@ def _no_agent():
 
     from device_agent.key_store import KeyStore
     from device_agent.update import slot_record
-    from suit import numbers
 
     store = KeyStore(NvsStore())
     record = slot_record.load(store)
