@@ -39,7 +39,7 @@ class UpdatableBoard(HouseBoard):
         self.restarts = 0
         self.installed = None
         self.store = KeyStore(self.storage)
-        self.store.save(key.RECORD, KEY.public.octets)
+        key.keep(self.store, KEY.public.octets)
         self._restarting = set()
 
     async def start(self):
@@ -186,7 +186,7 @@ async def test_a_gateway_that_restarts_in_the_middle_brings_it_to_its_end(tmp_pa
 async def test_an_update_by_another_key_changes_no_board_and_the_gateway_says_why(tmp_path):
     async with home(tmp_path) as house:
         for board in house.boards.values():
-            board.store.save(key.RECORD, secrets.token_bytes(64))
+            key.keep(board.store, secrets.token_bytes(64))
             await board.restart()
         await offer(house)
         await until(lambda: len(told(house, events.BoardRefused)) == 2)

@@ -479,7 +479,7 @@ async def test_without_a_network_nothing_is_sent_and_nothing_times_out(house, mo
     ahead = [0]
     now = clock.now
     clock.now = lambda: now() + ahead[0]
-    one = Node(one._agent.store._storage, [plugged], [plugged], clock)
+    one = Node(one._agent.store.storage, [plugged], [plugged], clock)
     agent = one._agent
     await one.start()
     asking = asyncio.create_task(agent.perform(agent.membership.assign))

@@ -85,7 +85,7 @@ def test_a_service_that_lacks_a_package_is_not_started_again(monkeypatch, capsys
     def lacking(_):
         raise ModuleNotFoundError("No module named 'aiocoap'", name="aiocoap")
 
-    monkeypatch.setattr("keycast.guard_output", lambda: None)  # it exchanges the streams of the process
+    monkeypatch.setattr("keycast.terminal.output.guard_output", lambda: None)  # it exchanges the streams of the process
     monkeypatch.setattr("keycast.program.program", lacking)
     monkeypatch.setattr(sys, "argv", ["keycast", *words.split()])
     with pytest.raises(SystemExit) as ended:

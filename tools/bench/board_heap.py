@@ -142,7 +142,7 @@ class _Trials:
             self._folder / f"board-{number}", _FIRST_NUMBER + number, self._home.pnes[number].provisioning
         )
         board.have_slots()
-        KeyStore(board.nvs).save(update_key.RECORD, self._key.public.octets)
+        update_key.keep(KeyStore(board.nvs), self._key.public.octets)
         return board
 
 

@@ -92,7 +92,7 @@ class _House:
         self._signer = signer
         for board, keys in zip(fleet.boards, home.pnes, strict=True):
             store = KeyStore(board.nvs)
-            store.save(key.RECORD, signer.public.octets)
+            key.keep(store, signer.public.octets)
             store.save(session.RECORD, cborlite.encode([keys.secret, keys.salt, keys.sender_id, keys.recipient_id, 0]))
             board.have_slots()
 
