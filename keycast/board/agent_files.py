@@ -30,6 +30,7 @@ _START = "main.py"
 _LOOK = TypeAdapter(tuple[tuple[Count, Count, Count], answers.Text, bool, Count, Count, Count])
 _DONE = TypeAdapter(bool)
 _PAIRING = TypeAdapter(tuple[answers.Text, Annotated[str, Field(pattern="^[A-Z2-7]{16}$")]] | None)
+_NAMES_AT_ONCE = 16
 _BLOCK = 4096  # octets in which the file system gives room to a file
 _PSRAM_MIN = 1 << 20  # octets of memory that only a board with PSRAM has
 
@@ -98,10 +99,10 @@ def put(
     # Older files would be found before the new ones: a source before its .mpy, and both before those in the flash.
     older = [str(PurePosixPath(name).with_suffix(".py")) for name in ours] + (ours if running.code == "flash" else [])
     with repl:
-        _ask(repl, f"remove({[_START, *older]})")
+        _ask_in_parts(repl, "remove", [_START, *older])
         if running.code == "heap":
             parents = {str(parent) for name in ours for parent in PurePosixPath(name).parents}
-            _ask(repl, f"make_folders({sorted(parents - {'.'})})")
+            _ask_in_parts(repl, "make_folders", sorted(parents - {"."}))
     if app is not None:
         _mpremote(repl.port, ["fs", "cp", str(app), f":{APP}"])
     if running.is_frozen and not running.has_slots:
@@ -186,6 +187,20 @@ def _mpremote(port: Port, words: Sequence[str], told: Callable[[str], None] = la
 def _ask(repl: Repl, call: str, form: TypeAdapter[Any] = _DONE) -> Any:
     """Return what the program on the board prints when it makes this call. Raises FilesNotCopied, BoardSilent."""
     return _run(repl, f"{_PROGRAM.read_text()}\n{call}\n", form)
+
+
+def _ask_in_parts(repl: Repl, function: str, names: Sequence[str]) -> None:
+    """Make a call of the program on the board for some of the names at a time. Raises FilesNotCopied, BoardSilent.
+
+    All names in one program would be kilobytes in small pieces in the middle of the heap, which may stay there when it
+    has ended: then the next tool finds no room for its octets.
+    """
+    for at in range(0, len(names), _NAMES_AT_ONCE):
+        call = f"{function}({list(names[at : at + _NAMES_AT_ONCE])})"
+        if at:  # the program is there
+            _run(repl, f"{call}\n", _DONE)
+        else:
+            _ask(repl, call)
 
 
 def _run(repl: Repl, program: str, form: TypeAdapter[Any]) -> Any:
