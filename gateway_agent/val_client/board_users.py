@@ -34,7 +34,8 @@ ANSWER_S = 240.0
 """An ESP32 needs tens of seconds for a message, and restarts twice for it if its heap is small."""
 ASK_FIRST_S, ASK_MAX_S = 10.0, 600.0
 READY_FOLLOWS_S = 10.0
-"""A PNE that restarts to answer says ready soon after its answer. The first ready within this time aborts nothing."""
+"""A PNE says ready soon after it has started: after the answer for which it restarted, or after the first message that
+it accepts. The first ready within this time aborts nothing."""
 GIVEN_MAX = 32
 WARN_S, WARN_EVERY_S = 7 * 86400, 86400
 UNASKED_PER_HOUR = 12
@@ -96,7 +97,10 @@ class BoardUser:
         The PNE is asked from time to time, and soon after it has sent something; it also reports by itself.
         """
         delay = self._ask_first_s
-        while not self._there.is_set() and not await self._sent(THERE):
+        while not self._there.is_set():
+            if await self._sent(THERE):  # it may have just started, and its ready may be under way
+                self._ready_follows()
+                return
             self._seen.clear()
             if await _within(self._seen, delay):
                 delay = self._ask_first_s
@@ -203,7 +207,10 @@ class BoardUser:
             self.counters["val.answers.late"] += 1
             self._background.spawn(self._respond(self._response(answer)))
         if name:  # a profile is answered without a restart
-            self._ready_until = now + READY_FOLLOWS_S
+            self._ready_follows()
+
+    def _ready_follows(self) -> None:
+        self._ready_until = asyncio.get_running_loop().time() + READY_FOLLOWS_S
 
     def _settle(self, answer: list[object] | None) -> None:
         if self._open is not None and not self._open[1].done():

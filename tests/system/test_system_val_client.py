@@ -76,13 +76,10 @@ class Gateway:
         return record
 
     async def ready(self) -> None:
-        """Wait until the board, which may just have started, takes key messages."""
+        """Wait until the board, which may just have started, has said that it is ready."""
         async with asyncio.timeout(180):
-            while True:
-                try:
-                    return await self.app.gateway.send_key_message("val board", THERE)
-                except NoAnswer:
-                    await asyncio.sleep(0.1)
+            while self.user.keys_end is None:
+                await asyncio.sleep(0.1)
 
     async def notify(self, request: NotifyRequest) -> NotifyResponse:
         response = await asyncio.wait_for(self.user.take(request), 60)
@@ -145,8 +142,9 @@ def caches(one: VirtualBoard) -> list[str]:
 
 
 @asynccontextmanager
-async def powered(one: VirtualBoard, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
-    """The board with power, started again whenever it resets itself."""
+async def powered(one: VirtualBoard, gateway: Gateway, heap_kib: int = HEAP_KIB) -> AsyncIterator[None]:
+    """The board with power, started again whenever it resets itself. The gateway has to hear anew that it is ready."""
+    gateway.user.keys_end = None
 
     async def start_again() -> None:
         while await one.ended(120) == board.RESET_CODE:
@@ -163,7 +161,7 @@ async def powered(one: VirtualBoard, heap_kib: int = HEAP_KIB) -> AsyncIterator[
 
 @pytest.mark.req("SEAL-GMK-27", "SEAL-GMK-28", "SEAL-GMK-33", "SEAL-GMK-34", "SEAL-GMK-35")
 async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: VirtualBoard, gateway: Gateway) -> None:
-    async with powered(one):
+    async with powered(one, gateway):
         await gateway.ready()
         answer = await gateway.notify(notice("first key", "n-1"))
         assert (answer.key_id.hex(), answer.code) == (known("first key")[0], "")
@@ -172,7 +170,7 @@ async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: VirtualBoard, g
         assert answer.proof == proof(stored.endpoint_key, "n-1", stored.gmk_id)
         assert (await gateway.notify(notice("another key under the first GMK-ID", "n-2"))).code == "duplicate-key-id"
         assert (await gateway.notify(notice("group of nobody", "n-3"))).code == "unauthorised-group"
-    async with powered(one):  # its cache is there already
+    async with powered(one, gateway):  # its cache is there already
         await gateway.ready()
         assert (await gateway.notify(notice("next key", "n-4"))).code == ""
         assert held(one) == [known("first key"), known("next key")]
@@ -184,7 +182,7 @@ async def test_a_whole_board_in_96_kib_opens_its_i_messages(one: VirtualBoard, g
 
 @pytest.mark.req("SEAL-GMK-34")
 async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: VirtualBoard, gateway: Gateway) -> None:
-    async with powered(one, 192):
+    async with powered(one, gateway, 192):
         await gateway.ready()
         waiting = asyncio.create_task(gateway.notify(notice("first key", "n-1")))
         while not waiting.done():
@@ -202,19 +200,19 @@ async def test_power_cuts_while_the_cache_is_made(one: VirtualBoard, gateway: Ga
         await one.event("print", since=since, text=f"key cache of period 236 {percent} %")
         await one.kill()
         assert caches(one) == []
-    async with powered(one):
+    async with powered(one, gateway):
         await gateway.ready()
         assert caches(one) == ["v236"]
         assert (await gateway.notify(notice("first key", "n-1"))).code == ""
 
 
 async def test_a_damaged_cache_is_made_anew(one: VirtualBoard, gateway: Gateway) -> None:
-    async with powered(one):
+    async with powered(one, gateway):
         await gateway.ready()
     with (one.folder / "val" / "v236").open("r+b") as file:
         file.seek(200_000)
         file.write(b"damaged!")
-    async with powered(one):
+    async with powered(one, gateway):
         await gateway.ready()
         assert (await gateway.notify(notice("first key", "n-1"))).code == "error"
         assert (await gateway.notify(notice("first key", "n-1"))).code == ""
@@ -222,7 +220,7 @@ async def test_a_damaged_cache_is_made_anew(one: VirtualBoard, gateway: Gateway)
 
 async def test_an_ordinary_board_refuses_key_messages(tmp_path: Path, gateway: Gateway) -> None:
     plain = VirtualBoard.create(tmp_path / "plain", NUMBER + 1, gateway.board_record("plain"))
-    async with powered(plain):
+    async with powered(plain, gateway):
         await plain.event("session")
         joining = asyncio.create_task(plain.command("join", group="kitchen"))  # by which the gateway learns its address
         async with asyncio.timeout(180):

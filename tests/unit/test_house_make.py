@@ -38,7 +38,7 @@ def test_the_packages_here_are_those_that_a_newcomer_gets():
 
 def test_who_runs_all_tests_is_told_before_how_long_that_takes():
     header = conftest().pytest_report_header
-    assert "about 6 min" in header(config(["tests"]))
+    assert f"about {conftest().USUAL_MIN} min" in header(config(["tests"]))
     assert "took 13 min 20 s here" in header(config(["tests"], seconds=800))
     assert header(config(["tests/unit"], seconds=800)) is None
     assert header(config(["tests"], seconds=800, keyword="kms")) is None

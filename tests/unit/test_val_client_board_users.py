@@ -165,6 +165,20 @@ async def test_the_first_ready_after_an_answer_leaves_the_next_notice_and_anothe
     assert await asyncio.wait_for(waiting, 1) is None
 
 
+async def test_the_first_ready_of_a_board_that_was_found_leaves_the_notice_and_another_one_does_not() -> None:
+    """A board that has just started accepts messages before it says ready."""
+    board = Board(answer_s=1000.0)
+    board.answer = lambda name: None
+    await board.user.ready()
+    waiting = asyncio.create_task(board.user.take(notice()))
+    await asyncio.sleep(0.1)
+    board.say([END])
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    board.say([END])
+    assert await asyncio.wait_for(waiting, 1) is None
+
+
 async def test_it_is_said_once_a_day_when_the_keys_of_a_board_are_over_soon(
     board: Board, caplog: pytest.LogCaptureFixture
 ) -> None:
