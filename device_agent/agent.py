@@ -293,6 +293,8 @@ class Agent:
         if not session.wants_handshake(now):
             session.resume(address, discovery.patience)  # its first request shows whether the session lives
             self.membership.hint_all(tuning.PULL_ONLINE)
+            if self.updating:
+                self.updating.look()
         else:
             self.receiver.spare()
             yield from session.handshake(now, address, patience=discovery.patience)
@@ -440,4 +442,6 @@ class Agent:
             self.receiver.traffic(group)  # from here on no message is missed, so none is flagged replayable
         elif name in ("left", "deleted", "expelled"):
             self.receiver.forget(group)
+            if self.updating:
+                self.updating.look()
         self._listener(name, values)

@@ -43,8 +43,9 @@ class BroadcastReceiver:
     """The broadcast plane of a PNE. The agent passes `membership`, `store`, `clock`, `random(n)`, `tell(name, values)`.
 
     `kinds` is a table from the first octet of a datagram to a function of it that returns a flow, or acts at once and
-    returns None. A module may add its own. `verifications` counts checked signatures, `refused` refused datagrams by
-    the name of their error.
+    returns None. A module may add its own. `not_ours` is None or called with (PN alias, generation) of a key or beacon
+    for another PN or Service Group, of which nothing was verified. `verifications` counts checked signatures, `refused`
+    refused datagrams by the name of their error.
     """
 
     def __init__(self, membership, store, clock, random, tell):
@@ -58,6 +59,7 @@ class BroadcastReceiver:
         self._shown = {}  # by SG ID: version whose conflict was told
         self.key = None  # VerifyingKey of the PN GW, once it was needed
         self._prepared = b""
+        self.not_ours = None
         self.kinds = {
             n.FRAME_COSE_SIGN1: self._signed,
             n.FRAME_GROUP_MESSAGE: self._message,
@@ -129,6 +131,8 @@ class BroadcastReceiver:
     def _group(self, received):
         group = self._membership.by_alias(received.pn_alias, received.sg_alias)
         if group is None:
+            if self.not_ours and hasattr(received, "generation"):
+                self.not_ours((received.pn_alias, received.generation))
             raise NotAddressed("another PN or Service Group")
         return group
 

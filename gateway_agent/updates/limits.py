@@ -12,7 +12,8 @@ of its one thread, in which it also delivers keys."""
 PIECES_TIMES = 3
 """How often a board may ask for each piece of an update, on average, until the next start of the gateway."""
 REPORTS = (1 / 5, 16)
-"""Reports of one board: per second, and burst. One comes at each change of its state, with each session, once a day."""
+"""Reports of one board: per second, and burst. One comes at each change of its state, with each session, once a day,
+and once an hour from a board in no group."""
 TOLD_PER_HOUR = 6
 """Changes of one board that become events, with a line in the log. An update has one or two."""
 BOARDS_MAX = 4096

@@ -34,7 +34,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
         more = f" and {len(never) - _NAMED_MAX} more" if len(never) > _NAMED_MAX else ""
         yield warning(
             f"Let in and never heard: {', '.join(never[:_NAMED_MAX])}{more}.",
-            "Switch it on where the Wi-Fi is that it was given. One that is in no group may be silent for a day.",
+            "Switch it on where the Wi-Fi is that it was given. One that runs in no group is heard within an hour.",
             "docs/boards.md",
         )
     if not silent and not never:

@@ -223,3 +223,24 @@ def member(update_key=KEY):
     world.run_for(20000)
     offers.reports.clear()
     return world, offers
+
+
+def in_a_group(world):
+    """Be a member of "kitchen" with a key of it; return the group."""
+    world.join("kitchen", 5)
+    world.deliver("kitchen", 6)
+    world.gateway.groups["kitchen"][1] = 6  # so that it pulls once a day only
+    return world.agent.membership.groups["kitchen"]
+
+
+def without_updates():
+    """-> a World whose PN GW has no updates, and a list of the bodies by which it was asked for some."""
+    world, _ = updatable()
+    asked = []
+
+    def not_found(octets):
+        asked.append(octets)
+        return 0x84, b""
+
+    world.gateway.resources[n.PATH] = not_found
+    return world, asked
