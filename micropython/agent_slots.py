@@ -57,14 +57,16 @@ def _mount():
 
 def _chosen(octets):
     from nvs_store import NvsStore
-    from slot_images import whole
+    from slot_images import FOLDER, whole
 
     from device_agent.key_store import KeyStore
     from device_agent.update import slot_record
 
     storage = NvsStore()
     store = KeyStore(storage)
-    record = slot_record.load(store)
+    record = slot_record.load(store, FOLDER)
+    if record.refusal(False, 0) == numbers.NO_FLOOR:
+        slot_record.save(store, record)  # whoever loads it later knows
     before, trial = record.pack(), record.trial
     by_power = False
     if trial:

@@ -40,7 +40,7 @@ def report(service):
         service.hint()
     else:
         _offered(service, update_id, by_air * 1000)
-    if mine is None and first_key:
+    if mine is None and first_key and record.refusal(False, 0) != n.NO_FLOOR:
         key.take(service.store, identity, first_key)
         service.refused = None  # it may have been for the lack of a key
 

@@ -6,10 +6,12 @@ agent is in slot 1 or 2, or in the files that were flashed by cable (slot 0). A 
 partition `label`. Each change is one save. The files of slot 0 read this record also when they are years older than
 what runs, so its form stays.
 
-A board has this record before it has an update key (`key.py`). One that has a key and not this record, or both copies
-of it damaged, has lost its floors: it takes no update until files come by cable, since any number might be an old one
-(SEC-30).
+A board has this record before it has an update key (`key.py`), and before its first update the file MARK as well, which
+no loss in the NVS concerns. One that has the key or the file and not this record, or both copies of it damaged, has
+lost its floors: it takes no update until files come by cable, since any number might be an old one (SEC-30).
 """
+
+import os
 
 from cpns import cborlite
 from cpns.errors import CpnsError
@@ -17,6 +19,7 @@ from device_agent.update.lost import lost
 from suit import numbers as n
 
 RECORD = "slot"
+MARK = "update.floors"
 FORMAT = 1
 BASE = 0  # the slot of the files that were flashed by cable
 FIRMWARE = 3  # in place of a slot of the agent
@@ -151,15 +154,26 @@ class SlotRecord:
             self.agent_failed = max(self.agent_failed, self.wanted)
 
 
-def load(store):
-    """Return the SlotRecord in `store`, a KeyStore."""
+def load(store, folder=None):
+    """Return the SlotRecord in `store`, a KeyStore. With `folder`, a path that ends with a slash, MARK counts, too."""
     octets = store.load(RECORD)
-    return SlotRecord(octets, octets is None and (lost(store, RECORD) or store.load(_UPDATE_KEY) is not None))
+    if octets is not None:
+        return SlotRecord(octets)
+    return SlotRecord(None, lost(store, RECORD) or store.load(_UPDATE_KEY) is not None or _marked(folder))
 
 
-def begin_floors(store):
-    """Have a board that gets its first update key this record before, so that its loss is seen."""
-    save(store, load(store))
+def begin_floors(store, folder=None):
+    """Have a board that gets its first update key this record before, and with `folder` MARK, so its loss is seen."""
+    save(store, load(store, folder))
+    if folder and not _marked(folder):
+        open(folder + MARK, "wb").close()
+
+
+def _marked(folder):
+    try:
+        return bool(folder and os.stat(folder + MARK))
+    except OSError:
+        return False
 
 
 def save(store, record):

@@ -33,7 +33,7 @@ class FlashUpdates:
 
     def state(self):
         """Return the SlotRecord."""
-        return slot_record.load(self._store)
+        return slot_record.load(self._store, self.flash.folder)
 
     def room(self, kind, size):
         """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room."""
@@ -62,6 +62,7 @@ class FlashUpdates:
         stored.forget(self.flash.folder)
         slot = self._target(kind)
         self.flash.place(slot).free()
+        slot_record.begin_floors(self._store, self.flash.folder)
         head = [kind, number, size, digest, slot, False, envelope]
         stored.save(self.flash.folder, head)
         return self._collection(head)

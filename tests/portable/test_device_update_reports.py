@@ -7,6 +7,7 @@ from vmtest import req
 from cpns import cborlite
 from device_agent import tuning
 from device_agent.crypto import p256
+from device_agent.key_store import KeyStore
 from device_agent.update.slot_record import SlotRecord
 from suit import numbers as n
 
@@ -197,6 +198,7 @@ def test_a_board_that_has_lost_its_floors_says_so_and_takes_no_update():
     offers.key = KEY
     world.run_for(tuning.UPDATE_LEISURE)
     assert offers.reports[0][1][2:] == [0, 0, n.REFUSED, 0, n.NO_FLOOR]
+    assert KeyStore(world.medium).load("upkey") is None  # as the one that it may have had is lost, too
     offers.update = Update(n.NUMBER_MAX)
     offers.ask()
     world.run_for(60000)

@@ -110,10 +110,12 @@ async def test_a_board_that_is_given_away_keeps_nothing_of_the_home(tmp_path: Pa
         record = in_safe_mode(board, tree)
         KeyStore(NvsFolder(board.flash.path("nvs"))).save("wifi", cborlite.encode([1, "my home", "correct horse"]))
         assert b"correct horse" in _octets_of(tmp_path), "the search finds nothing that is there"
+        (board.flash.vfs / slot_record.MARK).touch()  # of an update: it would say that the next owner lost something
         await board.power_on()
         assert not await asyncio.to_thread(erase)
         health = await asyncio.to_thread(looked, board)
         assert (health.pne_id, health.error, health.broken) == (None, "", "")
+        assert not (board.flash.vfs / slot_record.MARK).exists()
         async with Terminal(board.line.device) as terminal:
             terminal.type(b"import machine; machine.reset()\r")
             await terminal.until(b"keycast: unprovisioned")
@@ -128,7 +130,7 @@ def _octets_of(folder: Path) -> bytes:
 
 
 @pytest.mark.req("SEC-30")
-@pytest.mark.parametrize("state", ["confirmed", "on trial", "lost"])
+@pytest.mark.parametrize("state", ["confirmed", "on trial", "lost", "lost altogether"])
 async def test_the_files_that_rescue_writes_run_in_place_of_an_update(tmp_path: Path, tree: Path, state: str) -> None:
     """The update's files go; the floor stays, or begins anew if the record is lost, and the trial is over."""
     async with plugged_in(tmp_path / "board") as board:
@@ -148,12 +150,15 @@ async def test_the_files_that_rescue_writes_run_in_place_of_an_update(tmp_path: 
                 nvs.set(name, b"\0" * 40)
             nvs.commit()
             assert slot_record.load(store).reason == n.NO_FLOOR
-        for name in ("agent.1", "agent.2", "update.suit", "update.log"):
+        if state == "lost altogether":
+            for name in (slot_record.RECORD, update_key.RECORD):
+                store.erase(name)
+        for name in ("agent.1", "agent.2", "update.suit", "update.log", slot_record.MARK):
             (board.flash.vfs / name).write_bytes(b"from the air")
         await board.power_on()
         await asyncio.to_thread(rescue.put_files, port_of(board), tree, lambda done: None)
         await asyncio.to_thread(looked, board)  # which ends the agent
         left = slot_record.load(KeyStore(NvsFolder(board.flash.path("nvs"))))
         assert (left.slot(), left.trial, left.reason) == (0, 0, n.NO_REASON)
-        assert left.agent_number == (0 if state == "lost" else 7)
-        assert [path.name for path in board.flash.vfs.iterdir()] == ["main.py"]
+        assert left.agent_number == (0 if state.startswith("lost") else 7)
+        assert {path.name for path in board.flash.vfs.iterdir()} == {"main.py", slot_record.MARK}

@@ -10,6 +10,7 @@ import pytest
 
 from cpns import cborlite
 from device_agent.key_store import KeyStore
+from device_agent.update import key as update_key
 from device_agent.update import slot_record
 from device_agent.update.places import PartitionPlace
 from device_agent.update.slots import AGENT, FIRMWARE, SEAL, FlashUpdates
@@ -237,3 +238,17 @@ async def test_a_firmware_on_trial_is_booted_three_times_and_the_one_before_runs
         codes.append(board.exit_code)
     assert codes == [RESET_CODE, -9, RESET_CODE, -9]
     assert record(board).trial == slot_record.FIRMWARE and record(board).starts == 1
+
+
+@pytest.mark.req("SEC-30")
+async def test_a_board_whose_nvs_has_lost_its_records_of_updates_says_so_and_gets_no_floor_of_its_cable(board):
+    """Before anything else saves a record: the key that comes by cable would begin the floors anew."""
+    collect(board, AGENT, compile.BOARD_IMAGE.read_bytes())
+    for name in ("slot", "upkey"):
+        KeyStore(board.nvs).erase(name)
+    await up(board)
+    assert await board.line("keycast: update refused ") == f"0 {n.NO_FLOOR}"
+    assert record(board).refusal(False, n.NUMBER_MAX) == n.NO_FLOOR
+    update_key.keep(KeyStore(board.nvs), bytes(64))
+    await up(board)
+    assert record(board).refusal(False, n.NUMBER_MAX) == n.NO_FLOOR

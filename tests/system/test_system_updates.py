@@ -212,7 +212,8 @@ async def test_a_board_drops_what_is_withdrawn_while_it_collects_it(house):
     await keycast("update", "withdraw", str(number), "-c", house.gateway.config)
     await house.event(PORCH, "withdrawn", number)
     await house.says(PORCH, state="idle", agent_number=before.agent_number, offered_number=0)
-    assert not list((house.boards[PORCH].folder / "files").glob("update.*"))
+    left = (house.boards[PORCH].folder / "files").glob("update.*")
+    assert [path.name for path in left] == [slot_record.MARK]
 
 
 def _that_fails(folder: Path) -> Path:

@@ -8,7 +8,8 @@ import pytest
 from device_agent.host import updates as host
 from device_agent.host.storage import FileStorage
 from device_agent.key_store import KeyStore
-from device_agent.update import install, slot_record
+from device_agent.update import head, install, slot_record
+from device_agent.update import key as update_key
 from suit import numbers as n
 from suit.coded import CodedImage
 
@@ -151,3 +152,36 @@ def test_an_image_without_room_is_refused_before_anything_is_erased(board):
     left = board.updates.resume()
     assert left.number == 1
     left.drop()
+
+
+@pytest.mark.req("SEC-30")
+@pytest.mark.parametrize("gone", [["slot"], ["slot", "upkey"]])
+def test_a_board_whose_nvs_has_lost_its_records_of_updates_altogether_takes_none(board, gone):
+    """The mark in its file system says that it had them."""
+    update_key.keep(board.store, bytes(range(64)))
+    assert not board.updates.state().refusal(False, 1)
+    board.begin(7).full()
+    board.begin(8).drop()
+    for name in gone:
+        board.store.erase(name)
+    for number in (1, 7, n.NUMBER_MAX):
+        assert board.updates.state().refusal(False, number) == n.NO_FLOOR
+        assert board.updates.state().refusal(True, number) == n.NO_FLOOR
+    assert board.updates.resume() is None and board.updates.state().slot() == slot_record.BASE
+
+
+@pytest.mark.req("SEC-30")
+def test_a_board_has_its_record_before_the_mark_of_its_first_update_and_both_before_the_rest(board, monkeypatch):
+    """So a cut between two of these is no loss."""
+    files, seen = board.folder / "files", []
+    save, mark = slot_record.save, files / slot_record.MARK
+    monkeypatch.setattr(slot_record, "save", lambda *what: (seen.append(("record", mark.exists())), save(*what)))
+    written = head.save
+    monkeypatch.setattr(head, "save", lambda *what: (seen.append(("head", mark.exists())), written(*what)))
+    board.begin().drop()
+    assert seen == [("record", False), ("head", True)] and mark.exists()
+    assert board.store.load(slot_record.RECORD) is not None
+
+
+def test_a_board_that_was_never_updated_has_lost_nothing(board):
+    assert not board.updates.state().reason and not (board.folder / "files" / slot_record.MARK).exists()

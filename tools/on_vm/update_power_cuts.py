@@ -8,6 +8,7 @@
 # cut, and how many sectors were erased, as JSON.
 import gc
 import json
+import os
 import sys
 from hashlib import sha256
 
@@ -329,6 +330,9 @@ class Board:
         floor = record.firmware_number if KIND == "firmware" else record.agent_number
         if floor < self.floor:
             raise ValueError("the floor went back")
+        marked = MARK in os.listdir("/flash/")
+        if (floor == update.number and not marked) or (marked and store.load("slot") is None):
+            raise ValueError("the loss of the record would not be seen, or seems to have happened")
         self.floor = floor
         if name not in (update.old, update.new) or (floor == update.number and name != update.new):
             raise ValueError("%s runs, and the floor is %d" % (name, floor))
@@ -429,6 +433,7 @@ def image(name):
 
 
 KEYS = bytes(range(100))
+MARK = "update.floors"  # slot_record.MARK
 sys.path[:] = ["/rom", FOLDER, ".frozen"]
 from suit import numbers as n
 from suit.erasure import Code, xor
@@ -443,6 +448,7 @@ if KIND == "firmware":
 else:
     update = Update("base", "one", 1, image("one"), True, ())
     run(board)
+    os.remove("/flash/" + MARK)  # as on a board that was updated before there was one
     update = Update("one", "two", 2, image("two"), END != "bad", (1,))
 states = []
 before = power.changes

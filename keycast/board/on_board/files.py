@@ -65,8 +65,10 @@ def make_folders(paths):
 
 def run_these():
     # The files that came by cable run from now on, not those that came over the air. The floors of these stay
-    for name in os.listdir("/"):
-        if name in ("agent.1", "agent.2") or name.startswith("update."):
+    names = os.listdir("/")
+    marked = "update.floors" in names  # slot_record.MARK
+    for name in names:
+        if name in ("agent.1", "agent.2") or (name.startswith("update.") and name != "update.floors"):
             os.remove("/" + name)
     try:
         from nvs_store import NvsStore
@@ -76,7 +78,7 @@ def run_these():
 
         store = KeyStore(NvsStore())
         record = slot_record.load(store)
-        if record.wanted or record.reason:  # something was tried once, or the floors are lost
+        if record.wanted or record.reason or marked:  # something was tried once, or the floors are lost
             record.by_cable()
             slot_record.save(store, record)
     except ImportError:  # files frozen in before there were slots
