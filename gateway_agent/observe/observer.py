@@ -1,9 +1,14 @@
-"""Makes snapshots of a running gateway from its parts, with a few queries of its store for all boards and groups."""
+"""Makes snapshots of a running gateway from its parts.
+
+What it has read and made of a group or a board is kept while nothing is written about it, so a commit that is about one
+board costs no look at the others.
+"""
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 
 from cpns import delivery_report, numbers
@@ -26,12 +31,11 @@ from gateway_agent.observe.snapshot import (
     Snapshot,
     UplinkView,
 )
-from gateway_agent.observe.stored_state import CONFIRMED, StoredState, UntilCommit
+from gateway_agent.observe.stored_state import CONFIRMED, StoredGroupState
 from gateway_agent.sightings import Sightings
 from gateway_agent.store.delivery_table import KeyEvidence
-from gateway_agent.store.inventory import ServiceGroup
-from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
+from gateway_agent.store.written_rows import UntilWritten
 from gateway_agent.updates.status import BoardStatus
 
 KEPT_S = 0.5
@@ -45,6 +49,24 @@ class ServerFacts:
 
     held: frozenset[str] = frozenset()
     alarms: tuple[AlarmView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _GroupSeen:
+    """A view of a group, and all that it was made of."""
+
+    stored: StoredGroupState
+    recipients: Mapping[str, str]
+    held: bool
+    view: ServiceGroupView
+
+
+@dataclass(frozen=True, slots=True)
+class _BoardGroups:
+    """The memberships of one board, and the SG IDs of their groups."""
+
+    memberships: tuple[MemberView, ...] = ()
+    sg_ids: frozenset[str] = frozenset()
 
 
 class Observer:
@@ -87,8 +109,12 @@ class Observer:
         self._started_at = int(time.time())
         self._version = version("keycast")
         self._pairing: PairingView | None = None
-        self._stored_state = UntilCommit(store, stored_state.read)
-        self._counts = UntilCommit(store, lambda store: store.inventory.counts())
+        written = store.database.written
+        self._stored_groups = UntilWritten(written, written.groups_after, partial(stored_state.read, store))
+        self._stored_boards = UntilWritten(written, written.pnes_after, store.pn.shown)
+        self._counts = UntilWritten(written, written.groups_after, store.inventory.counts)
+        self._groups_seen: dict[str, _GroupSeen] = {}
+        self._groups_of_boards: tuple[tuple[ServiceGroupView, ...], Mapping[str, _BoardGroups]] = ((), {})
         self._kept: tuple[tuple[int, int], float, Snapshot] | None = None
         stream.follow(self._follow)
 
@@ -96,12 +122,11 @@ class Observer:
         """Return what the gateway shows now. Raises StoreFailed."""
         facts, pn = self._server(), self._store.pn.get()
         administration = self._administration
-        stored = self._stored_state()
+        stored = self._stored_groups()
+        for gone in self._groups_seen.keys() - stored.keys():
+            del self._groups_seen[gone]
         groups = tuple(
-            self._carried_group(group, stored.members.get(group.sg_id, ()), facts)
-            if group.end_to_end
-            else self._group(group, stored, facts)
-            for group in stored.groups
+            self._carried_group(of, facts) if of.group.end_to_end else self._group(of, facts) for of in stored.values()
         )
         kind, server_id = self._uplink
         return Snapshot(
@@ -126,7 +151,7 @@ class Observer:
             withholds_keys=administration.withholds_keys,
             held=tuple(sorted(facts.held)),
             groups=groups,
-            boards=self._board_views(groups, stored.boards),
+            boards=self._board_views(groups),
             alarms=self.alarms(facts),
             pairing=self._pairing,
             counters=dict(sorted(self._counters.items())),
@@ -148,7 +173,7 @@ class Observer:
         """Return the figures of this moment. Raises StoreFailed."""
         administration = self._administration
         groups = []
-        for group in self._counts():
+        for group in self._counts().values():
             of = group.states
             if group.end_to_end:
                 carried = administration.carried(group.sg_id)
@@ -176,38 +201,20 @@ class Observer:
         own = (AlarmView(**asdict(each)) for each in self._administration.alarms())
         return (*own, *(self._server() if facts is None else facts).alarms)
 
-    def _group(self, group: ServiceGroup, stored: StoredState, facts: ServerFacts) -> ServiceGroupView:
-        sg_id, newest = group.sg_id, group.version
-        deliveries = tuple(stored.deliveries.get(sg_id, ()))
-        texts = {each.version: each.version_text for each in deliveries}
-        states = {**stored.states.get(sg_id, {})}
-        states |= self._administration.recipients(sg_id)  # knows also which ones are on their way
+    def _group(self, stored: StoredGroupState, facts: ServerFacts) -> ServiceGroupView:
+        """Return the view that was made before if all that it was made of is as it was."""
+        sg_id = stored.group.sg_id
+        recipients, held = self._administration.recipients(sg_id), sg_id in facts.held
+        seen = self._groups_seen.get(sg_id)
+        if seen is None or seen.stored is not stored or seen.held != held or seen.recipients != recipients:
+            seen = _GroupSeen(stored, recipients, held, _group_view(stored, recipients, held=held))
+            self._groups_seen[sg_id] = seen
+        return seen.view
 
-        def member(pne_id: str) -> MemberView:
-            version, link, tries, confirmed_at = stored.confirmed.get((sg_id, pne_id), _NONE_CONFIRMED)
-            text = texts.get(version) or version_text(version)
-            return MemberView(sg_id, pne_id, states.get(pne_id, ""), version, text, link, tries, confirmed_at)
-
-        views = tuple(map(member, stored.members.get(sg_id, ())))
-        return ServiceGroupView(
-            sg_id=sg_id,
-            version=newest,
-            version_text=version_text(newest),
-            trust="gateway",
-            key_made_at=next((each.arrived_at for each in deliveries if each.version == newest), 0),
-            confirmed=sum(each.version == newest for each in views) if newest else 0,
-            members=views,
-            states=tuple(sorted(Counter(states.values()).items())),
-            exposed=group.exposed,
-            waiting=group.waiting,
-            held=sg_id in facts.held,
-            deliveries=deliveries,
-            carried=(),
-        )
-
-    def _carried_group(self, group: ServiceGroup, members: Iterable[str], facts: ServerFacts) -> ServiceGroupView:
+    def _carried_group(self, stored: StoredGroupState, facts: ServerFacts) -> ServiceGroupView:
+        group = stored.group
         found = {each.pne_id: each for each in self._administration.carried(group.sg_id)}
-        carried = tuple(_carried(pne_id, found.get(pne_id, _NOTHING_CARRIED)) for pne_id in members)
+        carried = tuple(_carried(pne_id, found.get(pne_id, _NOTHING_CARRIED)) for pne_id in stored.members)
         views = tuple(_carried_member(group.sg_id, each) for each in carried)
         return ServiceGroupView(
             sg_id=group.sg_id,
@@ -225,11 +232,8 @@ class Observer:
             carried=carried,
         )
 
-    def _board_views(self, groups: Iterable[ServiceGroupView], stored: Mapping[str, PneShown]) -> tuple[BoardView, ...]:
-        memberships: dict[str, list[MemberView]] = defaultdict(list)
-        for group in groups:
-            for member in group.members:
-                memberships[member.pne_id].append(member)
+    def _board_views(self, groups: tuple[ServiceGroupView, ...]) -> tuple[BoardView, ...]:
+        stored, of_boards, nothing = self._stored_boards(), self._boards_in(groups), _BoardGroups()
         return tuple(
             BoardView(
                 pne_id,
@@ -240,17 +244,62 @@ class Observer:
                 seen.address,
                 seen.software,
                 pne_id in stored and stored[pne_id].held,
-                tuple(memberships.get(pne_id, ())),
-                self._update_of(pne_id, {each.sg_id for each in memberships.get(pne_id, ())}),
+                (of := of_boards.get(pne_id, nothing)).memberships,
+                self._update_of(pne_id, of.sg_ids),
             )
             for pne_id, seen in sorted(self._sightings.of_boards(stored).items())
         )
+
+    def _boards_in(self, groups: tuple[ServiceGroupView, ...]) -> Mapping[str, _BoardGroups]:
+        """Return the groups of each board, by PNE ID: those found before if each group has the view that it had."""
+        before, found = self._groups_of_boards
+        if len(before) != len(groups) or any(one is not other for one, other in zip(before, groups, strict=True)):
+            memberships: dict[str, list[MemberView]] = defaultdict(list)
+            for group in groups:
+                for member in group.members:
+                    memberships[member.pne_id].append(member)
+            found = {
+                pne_id: _BoardGroups(tuple(of), frozenset(each.sg_id for each in of))
+                for pne_id, of in memberships.items()
+            }
+            self._groups_of_boards = (groups, found)
+        return found
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, PairingOpened):
             self._pairing = PairingView(event.pne_id, event.until)
         elif isinstance(event, PairingEnded):
             self._pairing = None
+
+
+def _group_view(stored: StoredGroupState, recipients: Mapping[str, str], *, held: bool) -> ServiceGroupView:
+    """Return the view of a group whose keys this gateway reads."""
+    group, deliveries = stored.group, tuple(stored.deliveries)
+    sg_id, newest = group.sg_id, group.version
+    texts = {each.version: each.version_text for each in deliveries}
+    states = {**stored.states, **recipients}  # the latter know also which ones are on their way
+
+    def member(pne_id: str) -> MemberView:
+        version, link, tries, confirmed_at = stored.confirmed.get(pne_id, _NONE_CONFIRMED)
+        text = texts.get(version) or version_text(version)
+        return MemberView(sg_id, pne_id, states.get(pne_id, ""), version, text, link, tries, confirmed_at)
+
+    views = tuple(map(member, stored.members))
+    return ServiceGroupView(
+        sg_id=sg_id,
+        version=newest,
+        version_text=version_text(newest),
+        trust="gateway",
+        key_made_at=next((each.arrived_at for each in deliveries if each.version == newest), 0),
+        confirmed=sum(each.version == newest for each in views) if newest else 0,
+        members=views,
+        states=tuple(sorted(Counter(states.values()).items())),
+        exposed=group.exposed,
+        waiting=group.waiting,
+        held=held,
+        deliveries=deliveries,
+        carried=(),
+    )
 
 
 def _has_taken(of: CarriedStatus | CarriedView) -> bool:

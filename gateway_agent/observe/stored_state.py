@@ -1,81 +1,65 @@
-"""What the store of a gateway knows of its groups and boards, read with one query for all of each kind.
+"""What the store of a gateway knows of its groups and boards.
 
-It is read anew after a commit only (`UntilCommit`), so that a look at a quiet home with many boards costs little.
+Each query reads all groups, or those about which something was written since the last look, so that a look at a quiet
+home with many boards costs little (`store.written_rows.UntilWritten`).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from cpns.in_words import version_text
 from gateway_agent.observe.snapshot import DeliveryView
 from gateway_agent.store.delivery_table import DeliveryCounts, KeyEvidence, StoredDelivery
 from gateway_agent.store.inventory import ServiceGroup
-from gateway_agent.store.personal_network import PneShown
 from gateway_agent.store.store import GatewayStore
-
-T = TypeVar("T")
 
 CONFIRMED = "confirmed"
 _NOBODY = DeliveryCounts(members=0, confirmed=0, unreachable=0, by_broadcast=0)
 
 
 @dataclass(frozen=True, slots=True)
-class StoredState:
-    """What is stored about all groups and boards.
+class StoredGroupState:
+    """What is stored about one Service Group.
 
-    By SG ID: `members` (PNE IDs, ascending), `deliveries` (newest first), and in `states` the state of each PNE of the
-    delivery of the newest key. `confirmed`: the newest key that each PNE has confirmed, by SG ID and PNE ID. `boards`:
-    by PNE ID.
+    `members`: PNE IDs, ascending; `deliveries`: newest first; by PNE ID, `states`: the state in the delivery of the
+    newest key, and `confirmed`: the newest key that the PNE has confirmed.
     """
 
-    groups: Sequence[ServiceGroup]
-    members: Mapping[str, Sequence[str]]
-    deliveries: Mapping[str, Sequence[DeliveryView]]
-    states: Mapping[str, Mapping[str, str]]
-    confirmed: Mapping[tuple[str, str], KeyEvidence]
-    boards: Mapping[str, PneShown]
+    group: ServiceGroup
+    members: Sequence[str] = ()
+    deliveries: Sequence[DeliveryView] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
+    confirmed: Mapping[str, KeyEvidence] = field(default_factory=dict)
 
 
-class UntilCommit(Generic[T]):
-    """What `read` returns of a store, kept until the store has committed something. Calling it raises StoreFailed."""
-
-    def __init__(self, store: GatewayStore, read: Callable[[GatewayStore], T]) -> None:
-        self._store = store
-        self._read = read
-        self._kept: tuple[int, T] | None = None
-
-    def __call__(self) -> T:
-        commits = self._store.database.commits
-        if self._kept is None or self._kept[0] != commits:
-            self._kept = (commits, self._read(self._store))
-        return self._kept[1]
-
-
-def read(store: GatewayStore) -> StoredState:
-    """Return the state of a store. Raises StoreFailed."""
+def read(store: GatewayStore, sg_ids: Collection[str] | None = None) -> dict[str, StoredGroupState]:
+    """Return the Service Groups that are not deleted, or those of these, by SG ID, ascending. Raises StoreFailed."""
     members: dict[str, list[str]] = defaultdict(list)
-    for sg_id, pne_id in store.inventory.memberships():
+    for sg_id, pne_id in store.inventory.memberships(sg_ids):
         members[sg_id].append(pne_id)
     deliveries: dict[str, list[DeliveryView]] = defaultdict(list)
-    counts = store.deliveries.counts()
-    for stored in store.deliveries.all():
+    counts = store.deliveries.counts(sg_ids)
+    for stored in store.deliveries.all(sg_ids):
         deliveries[stored.sg_id].append(_view(stored, counts.get((stored.sg_id, stored.version), _NOBODY)))
     states: dict[str, dict[str, str]] = defaultdict(dict)
-    confirmed = {(sg_id, pne_id): key for sg_id, pne_id, key in store.deliveries.confirmed_before()}
-    for sg_id, pne_id, state, key in store.deliveries.newest():
+    confirmed: dict[str, dict[str, KeyEvidence]] = defaultdict(dict)
+    for sg_id, pne_id, key in store.deliveries.confirmed_before(sg_ids):
+        confirmed[sg_id][pne_id] = key
+    for sg_id, pne_id, state, key in store.deliveries.newest(sg_ids):
         states[sg_id][pne_id] = state
         if state == CONFIRMED:
-            confirmed[sg_id, pne_id] = key
-    return StoredState(
-        groups=store.inventory.groups(),
-        members=members,
-        deliveries=deliveries,
-        states=states,
-        confirmed=confirmed,
-        boards=store.pn.shown(),
-    )
+            confirmed[sg_id][pne_id] = key
+    return {
+        group.sg_id: StoredGroupState(
+            group,
+            members.get(group.sg_id, ()),
+            tuple(deliveries.get(group.sg_id, ())),
+            states.get(group.sg_id, {}),
+            confirmed.get(group.sg_id, {}),
+        )
+        for group in store.inventory.groups(sg_ids)
+    }
 
 
 def _view(stored: StoredDelivery, counts: DeliveryCounts) -> DeliveryView:

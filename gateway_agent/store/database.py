@@ -8,11 +8,12 @@ transactions each row is read only once, as all confirmations of a delivery read
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway_agent.store.errors import FAULTS, RESTORE_BACKUP
+from gateway_agent.store.written_rows import WrittenRows
 from private_store.migrations import scripts
 from private_store.sqlite_file import SqliteFile, Value
 
@@ -32,6 +33,11 @@ class GatewayDatabase:
             faults=FAULTS,
         )
         self._file.connection.row_factory = sqlite3.Row
+        try:
+            self.written = WrittenRows(self._file)
+        except BaseException:
+            self._file.close()
+            raise
         self._depth = 0
         self._undoing: list[Callable[[], None]] = []
         self._known: dict[tuple[object, ...], sqlite3.Row | None] = {}
@@ -59,11 +65,13 @@ class GatewayDatabase:
     def transaction(self) -> Iterator[None]:
         """Enter a context whose writes are all on the disk at its end, or none (`SqliteFile`). Contexts nest."""
         self._depth += 1
+        before = self.written.number
         try:
             with self._file.transaction():
                 yield
         except BaseException:
             if self._depth == 1:
+                self.written.undone(before)
                 for go_back in self._undoing:
                     asyncio.get_running_loop().call_soon(go_back)
             raise
@@ -106,3 +114,8 @@ class GatewayDatabase:
     def number(self, sql: str, *values: Value) -> int:
         """Return the single integer that is the result of a query."""
         return int(self._file.run(sql, values).fetchone()[0])
+
+
+def among(column: str, keys: Collection[str] | None) -> str:
+    """Return the condition that a column has one of so many values, and a true one for None."""
+    return "1" if keys is None else f"{column} IN ({', '.join('?' * len(keys))})"

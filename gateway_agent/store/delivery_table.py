@@ -1,12 +1,12 @@
 """The tables of deliveries and of the state of each of their PNEs, from which a restart continues."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from cpns import delivery_report
-from gateway_agent.store.database import GatewayDatabase
+from gateway_agent.store.database import GatewayDatabase, among
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +79,48 @@ class DeliveryTable:
         row = self._db.row(f"SELECT {_DELIVERY} FROM delivery WHERE sg_id = ? AND version = ?", sg_id, version)
         return None if row is None else _delivery(row)
 
-    def all(self) -> list[StoredDelivery]:
-        """Return all deliveries, ordered by SG ID, the newest of each group first."""
-        return [
-            _delivery(row) for row in self._db.rows(f"SELECT {_DELIVERY} FROM delivery ORDER BY sg_id, version DESC")
-        ]
+    def all(self, sg_ids: Collection[str] | None = None) -> list[StoredDelivery]:
+        """Return all deliveries, or those of these groups, ordered by SG ID, the newest of each group first."""
+        sql = f"SELECT {_DELIVERY} FROM delivery WHERE {among('sg_id', sg_ids)} ORDER BY sg_id, version DESC"
+        return [_delivery(row) for row in self._db.rows(sql, *sg_ids or ())]
 
-    def counts(self) -> dict[tuple[str, int], DeliveryCounts]:
-        """Return how the delivery of each version went, by SG ID and version. One without PNEs is not in it."""
+    def counts(self, sg_ids: Collection[str] | None = None) -> dict[tuple[str, int], DeliveryCounts]:
+        """Return how the delivery of each version went, by SG ID and version, of all groups, or of these.
+
+        One without PNEs is not in it.
+        """
         sql = (
             "SELECT sg_id, version, count(*), sum(state = 'confirmed'), sum(state = 'unreachable'),"
-            " sum(state = 'confirmed' AND link IN (?, ?)) FROM recipient WHERE state != 'excluded'"
-            " GROUP BY sg_id, version"
+            " sum(state = 'confirmed' AND link IN (?, ?)) FROM recipient"
+            f" WHERE state != 'excluded' AND {among('sg_id', sg_ids)} GROUP BY sg_id, version"
         )
-        rows = self._db.rows(sql, delivery_report.WIFI, delivery_report.BLE)
+        rows = self._db.rows(sql, delivery_report.WIFI, delivery_report.BLE, *sg_ids or ())
         return {(sg_id, version): DeliveryCounts(*counts) for sg_id, version, *counts in rows}
 
-    def newest(self) -> list[tuple[str, str, str, KeyEvidence]]:
-        """Return (SG ID, PNE ID, state, evidence) of each PNE of the delivery of each group's newest version."""
+    def newest(self, sg_ids: Collection[str] | None = None) -> list[tuple[str, str, str, KeyEvidence]]:
+        """Return (SG ID, PNE ID, state, evidence) of each PNE of the delivery of each group's newest version.
+
+        Of all groups, or of these.
+        """
         sql = (
             "SELECT r.sg_id, r.pne_id, r.state, r.version, r.link, r.tries, r.confirmed_at FROM service_group g"
-            " JOIN recipient r ON r.sg_id = g.sg_id AND r.version = g.version"
+            f" JOIN recipient r ON r.sg_id = g.sg_id AND r.version = g.version WHERE {among('g.sg_id', sg_ids)}"
         )
-        return [(row[0], row[1], row[2], KeyEvidence(*row[3:])) for row in self._db.rows(sql)]
+        return [(row[0], row[1], row[2], KeyEvidence(*row[3:])) for row in self._db.rows(sql, *sg_ids or ())]
 
-    def confirmed_before(self) -> list[tuple[str, str, KeyEvidence]]:
+    def confirmed_before(self, sg_ids: Collection[str] | None = None) -> list[tuple[str, str, KeyEvidence]]:
         """Return (SG ID, PNE ID, evidence) of the earlier keys that a PNE has confirmed if it has not the newest one.
 
-        Those of earlier versions come first.
+        Of all groups, or of these. Those of earlier versions come first.
         """
         sql = (
             "SELECT r.sg_id, r.pne_id, r.version, r.link, r.tries, r.confirmed_at FROM service_group g"
             " JOIN recipient r ON r.sg_id = g.sg_id AND r.version != g.version AND r.state = 'confirmed'"
-            " WHERE NOT EXISTS (SELECT 1 FROM recipient n WHERE n.sg_id = g.sg_id AND n.version = g.version"
+            f" WHERE {among('g.sg_id', sg_ids)}"
+            " AND NOT EXISTS (SELECT 1 FROM recipient n WHERE n.sg_id = g.sg_id AND n.version = g.version"
             " AND n.pne_id = r.pne_id AND n.state = 'confirmed') ORDER BY r.version"
         )
-        return [(row[0], row[1], KeyEvidence(*row[2:])) for row in self._db.rows(sql)]
+        return [(row[0], row[1], KeyEvidence(*row[2:])) for row in self._db.rows(sql, *sg_ids or ())]
 
     def in_phase(self, phase: str) -> list[StoredDelivery]:
         """Return all deliveries in a phase."""

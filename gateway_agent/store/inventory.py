@@ -1,12 +1,12 @@
 """The SG Inventory: Service Groups, their members in this PN, and the GKEK of each (CPNS-GKM-27, -35)."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from cpns import name_rule
 from cpns.errors import TooMany
-from gateway_agent.store.database import GatewayDatabase
+from gateway_agent.store.database import GatewayDatabase, among
 
 ALIAS_MAX = 0xFFFF
 NO_STATE = "none"
@@ -110,9 +110,10 @@ class Inventory:
         row = self._db.row("SELECT * FROM service_group WHERE alias = ? AND deleted = 0", alias)
         return None if row is None else _group(row)
 
-    def groups(self) -> list[ServiceGroup]:
-        """Return all Service Groups that are not deleted, ordered by SG ID."""
-        return [_group(row) for row in self._db.rows("SELECT * FROM service_group WHERE deleted = 0 ORDER BY sg_id")]
+    def groups(self, sg_ids: Collection[str] | None = None) -> list[ServiceGroup]:
+        """Return all Service Groups, or those of these, that are not deleted, ordered by SG ID."""
+        sql = f"SELECT * FROM service_group WHERE deleted = 0 AND {among('sg_id', sg_ids)} ORDER BY sg_id"
+        return [_group(row) for row in self._db.rows(sql, *sg_ids or ())]
 
     def ensure_group(self, sg_id: str) -> ServiceGroup:
         """Return the Service Group. If there is none, or it is deleted, it gets an alias never used before (SEC-08).
@@ -222,25 +223,29 @@ class Inventory:
         """Return the SG IDs of the groups that the PNE is a member of, ascending."""
         return [row[0] for row in self._db.rows("SELECT sg_id FROM member WHERE pne_id = ? ORDER BY sg_id", pne_id)]
 
-    def memberships(self) -> list[tuple[str, str]]:
-        """Return (SG ID, PNE ID) of each membership in this PN, ordered by both."""
-        return [(row[0], row[1]) for row in self._db.rows("SELECT sg_id, pne_id FROM member ORDER BY sg_id, pne_id")]
+    def memberships(self, sg_ids: Collection[str] | None = None) -> list[tuple[str, str]]:
+        """Return (SG ID, PNE ID) of each membership in this PN, or in these groups, ordered by both."""
+        sql = f"SELECT sg_id, pne_id FROM member WHERE {among('sg_id', sg_ids)} ORDER BY sg_id, pne_id"
+        return [(row[0], row[1]) for row in self._db.rows(sql, *sg_ids or ())]
 
-    def counts(self) -> list[GroupCounts]:
-        """Return for each Service Group that is not deleted how many members are in which state, ordered by SG ID."""
+    def counts(self, sg_ids: Collection[str] | None = None) -> dict[str, GroupCounts]:
+        """Return how many members are in which state, by SG ID, ascending, of all groups, or of these.
+
+        Deleted groups are not in it.
+        """
         sums = ", ".join(f"sum(r.state = '{state}')" for state in _STATES)  # faster than a group for each state
         sql = (
             f"SELECT g.sg_id, g.version, g.end_to_end, count(m.pne_id), {sums} FROM service_group g "
             "LEFT JOIN member m ON m.sg_id = g.sg_id "
             "LEFT JOIN recipient r ON r.sg_id = m.sg_id AND r.version = g.version AND r.pne_id = m.pne_id "
-            "WHERE g.deleted = 0 GROUP BY g.sg_id"
+            f"WHERE g.deleted = 0 AND {among('g.sg_id', sg_ids)} GROUP BY g.sg_id ORDER BY g.sg_id"
         )
-        found = []
-        for sg_id, version, end_to_end, members, *sums_of in self._db.rows(sql):
+        found = {}
+        for sg_id, version, end_to_end, members, *sums_of in self._db.rows(sql, *sg_ids or ()):
             states = {state: count for state, count in zip(_STATES, sums_of, strict=True) if count}
             if members > sum(states.values()):
                 states[NO_STATE] = members - sum(states.values())
-            found.append(GroupCounts(sg_id, version, bool(end_to_end), states))
+            found[sg_id] = GroupCounts(sg_id, version, bool(end_to_end), states)
         return found
 
     def count_members(self, sg_id: str) -> int:

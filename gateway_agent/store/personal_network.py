@@ -1,10 +1,11 @@
 """The tables of the PN itself and of its PNEs."""
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gateway_agent.store.database import GatewayDatabase
+from gateway_agent.store.database import GatewayDatabase, among
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,13 @@ class PersonalNetworkTable:
         row = self._db.row("SELECT * FROM pne WHERE pne_id = ?", pne_id)
         return None if row is None else _pne(row)
 
-    def shown(self) -> dict[str, PneShown]:
-        """Return what people see of each PNE present, by PNE ID."""
-        sql = "SELECT pne_id, held, software, heard_at, heard_from, heard_link FROM pne WHERE retired = 0"
-        return {row[0]: PneShown(bool(row[1]), *row[2:]) for row in self._db.rows(sql)}
+    def shown(self, pne_ids: Collection[str] | None = None) -> dict[str, PneShown]:
+        """Return what people see of each PNE present, or of those of these, by PNE ID, ascending."""
+        sql = (
+            "SELECT pne_id, held, software, heard_at, heard_from, heard_link FROM pne"
+            f" WHERE retired = 0 AND {among('pne_id', pne_ids)} ORDER BY pne_id"
+        )
+        return {row[0]: PneShown(bool(row[1]), *row[2:]) for row in self._db.rows(sql, *pne_ids or ())}
 
     def pnes(self) -> list[str]:
         """Return the PNE IDs of the PNEs present, ascending."""
