@@ -9,7 +9,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from message_plane.errors import LeaseLost
-from message_plane.lease import Lease
+from message_plane.lease import TAKEN_OVER, Lease
 from message_plane.session_store import Change, SessionStore
 
 
@@ -86,7 +86,7 @@ def _require_held(lease: Lease) -> None:
 
 
 def _lost() -> LeaseLost:
-    return LeaseLost("another process has taken over these sessions: this one ends its use of them")
+    return LeaseLost(TAKEN_OVER)
 
 
 def _nothing() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aiocoap import (  # type: ignore[import-untyped]
@@ -37,6 +38,7 @@ from message_plane.clock import monotonic
 from message_plane.errors import LeaseLost, NoSession, PlaneError
 from message_plane.exchanges import Exchanges
 from message_plane.incidents import Incidents, log
+from message_plane.lease import Lease
 from message_plane.links.link import Link
 from message_plane.reception import Reception
 from message_plane.resource import Answer, Resource, Resources, ResourcesByRole
@@ -74,6 +76,7 @@ class Incoming:
         self._incidents = incidents
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: Counter[str | bytes] = Counter()
+        self._deferred: dict[tuple[Any, int, bytes], Any] = {}  # requests, by remote, message ID and token
         self._transfers: defaultdict[str, Transfers] = defaultdict(Transfers)  # by path
         self.pairing_resources: Resources | None = None
 
@@ -153,15 +156,15 @@ class Incoming:
             self._incidents.strange("requests_malformed")
             self._exchanges.reply(request, Message(code=BAD_OPTION))
             return
-        if not self._sessions.may_send:
+        session = self._sessions.by_recipient_id(kid)
+        if not self._sessions.may_send and (session is None or not session.lease.renewable):
             self._exchanges.ignore(request)
             return
-        session = self._sessions.by_recipient_id(kid)
         if session is None or number >= tuning.SESSION_NUMBERS_MAX:
             self._without_context(request)
             return
         if not session.lease.valid:
-            self._exchanges.ignore(request)
+            self._defer(session.lease, request)
             return
         if not request.remote.may_be(session.entity_id):
             self._incidents.strange("address_of_another")
@@ -180,11 +183,38 @@ class Incoming:
         except NoSession:
             self._without_context(request)
         except PlaneError as problem:
-            log.warning("KC3007 a request cannot be taken: %s", problem)
-            self._exchanges.ignore(request)
+            self._cannot_take(request, problem)
         else:
             self._exchanges.accept(request)
             self._start(session, request, inner, request_id)
+
+    def _defer(self, lease: Lease, request: Any) -> None:
+        """Process a request when its lease, which has lapsed, is renewed: a busy machine reads many of them late.
+
+        A peer that has repeated its request meanwhile has it processed once.
+        """
+        if not lease.renewable or len(self._deferred) >= tuning.HANDLERS_MAX:
+            self._exchanges.ignore(request)
+            return
+        if not self._deferred:
+            self._run(self._process_deferred(lease))
+        self._deferred.setdefault((request.remote, request.mid, request.token), request)
+
+    async def _process_deferred(self, lease: Lease) -> None:
+        process: Callable[[Any], None] = self._exchanges.ignore
+        try:
+            await self._sessions.hold(lease)
+            process = self._protected
+        except PlaneError as problem:
+            process = partial(self._cannot_take, problem=problem)
+        finally:
+            deferred, self._deferred = self._deferred, {}
+            for request in deferred.values():
+                process(request)
+
+    def _cannot_take(self, request: Any, problem: PlaneError) -> None:
+        log.warning("KC3007 a request cannot be taken: %s", problem)
+        self._exchanges.ignore(request)
 
     def _without_context(self, request: Any) -> None:
         self._incidents.strange("requests_without_context")
@@ -248,6 +278,7 @@ class Incoming:
         try:
             if not request_id.can_reuse_nonce:
                 await self._sessions.numbers_for(session)
+            await self._sessions.hold(session.lease)
             protected, _ = session.protect(response, request_id)
         except NoSession:
             self._exchanges.ignore(request)

@@ -13,6 +13,8 @@ from message_plane.errors import LeaseLost
 
 LEASE_MS = 10_000  # of a store with one lease: a process that is stopped longer than this may lose it
 
+TAKEN_OVER = "another process has taken over these sessions: this one ends its use of them"
+
 Shard = int | None
 """The number of a shard; None for all contexts of a store that has no shards."""
 
@@ -36,8 +38,18 @@ class Lease:
 
     def require(self) -> None:
         """Raise LeaseLost unless the lease is valid."""
+        if self.lost:
+            raise LeaseLost(TAKEN_OVER)
         if not self.valid:
             raise LeaseLost("the lease of the sessions has lapsed: it must be renewed before anything is sent")
+
+    @property
+    def renewable(self) -> bool:
+        """True if this process can renew a lapsed lease when it needs it: it is the only one of its store, not lost.
+
+        The lease of a shard is renewed by its holder only.
+        """
+        return self.shard is None and not self.lost
 
     def lose(self) -> None:
         """Note that this process has given the lease back, or that another process has taken it over."""

@@ -97,6 +97,7 @@ class Outgoing:
         departed: Callable[[], None],
     ) -> Any:
         await self._sessions.numbers_for(session)
+        await self._sessions.hold(session.lease)
         inner = Message(code=POST, payload=payload, **options)
         outer, request_id = session.protect(inner)
         outer.remote = address

@@ -34,6 +34,7 @@ from message_plane.session_store import (
 from message_plane.single_flight import SingleFlight
 
 ECHO_LEN = 8
+_RENEWALS = 3  # in a row: a lease that lapses while it is renewed is on a medium that is too slow to use
 
 
 class Heard(NamedTuple):
@@ -72,6 +73,7 @@ class Sessions:
         self._counted_at = monotonic()
         self._promotions = SingleFlight[bool]()
         self._reservations = SingleFlight[None]()
+        self._renewals = SingleFlight[None]()
 
     async def adopt(self, lease: Lease) -> None:
         """Load the sessions of a lease that this process has acquired. They can be used when this returns.
@@ -106,13 +108,29 @@ class Sessions:
         """Cancel the commits that callers wait for."""
         await self._promotions.close()
         await self._reservations.close()
+        await self._renewals.close()
 
-    # Looking up
+    # The lease
 
     @property
     def may_send(self) -> bool:
         """False while all leases have lapsed. No request is accepted then, as it could not be answered (SEC-23)."""
         return self._leases.any_valid
+
+    async def hold(self, lease: Lease) -> None:
+        """Renew a lease that has lapsed because this process did not run for so long, so that its sessions can be used.
+
+        The renewal finds out whether another process has taken the lease in the meantime; nothing is sent or accepted
+        before that is known (SEC-23). Raises LeaseLost, StoreError.
+        """
+        for _ in range(_RENEWALS):
+            if lease.valid or not lease.renewable:
+                break
+            self._incidents.count("leases_lapsed")
+            await self._renewals.run(lease.token, lambda: self._queue.renew(lease))
+        lease.require()
+
+    # Looking up
 
     def by_recipient_id(self, recipient_id: bytes) -> Session | None:
         """Return the session whose peer sends this kid, None if there is none or it is worn out.
