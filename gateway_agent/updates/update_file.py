@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cpns.errors import MalformedMessage
 from gateway_agent.updates.update_key import UpdateKey
-from suit import envelope, frames
+from suit import envelope, frames, image
 from suit import numbers as n
 from suit.class_id import VENDOR
 from suit.coded import CodedImage
@@ -60,6 +60,7 @@ def read(octets: bytes, key: UpdateKey | None) -> Update:
         raise MalformedMessage("the update is for boards of another maker")
     if key is not None:
         key.verify(found)
+    image.require(found)
     coded = CodedImage(found.image)
     pages = tuple(coded.pages())
     if b"".join(frames.hashed(page) for page in pages) != found.page_list:

@@ -1,13 +1,14 @@
 """Build images of ROMFS, MicroPython's read-only file system, whose .mpy files run in place.
 
 On a board the image is in a partition of the flash that is mapped into memory. Bytecode, constants and names stay there
-instead of in the heap, which halves the heap that code needs. The format is that of MicroPython's `vfs.VfsRom`
-(1.25 and later): records of (kind, length, payload), numbers in groups of seven bits, highest first.
+instead of in the heap, which halves the heap that code needs. The format is in `suit/image.py`.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
+
+from suit.image import DIRECTORY, FILE, MAGIC, VERBATIM
 
 SLOT = 0x30000
 """Size of a slot of the partition `romfs` in our own firmware (micropython/firmware, slot_images.py)."""
@@ -17,28 +18,20 @@ _SEAL = 64
 IMAGE_MAX = SLOT - _SEAL
 """Octets of an image that has room in a slot."""
 
-MAGIC = b"\xd2\xcd\x31"
-_VERBATIM, _DIRECTORY, _FILE = 2, 4, 5
-_DEPTH_MAX = 8
-
 
 def image(folder: Path) -> bytes:
-    """Return the image with the files and folders of `folder`, in the order of their names."""
-    content = _content(folder)
+    """Return the image with the files below `folder`."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return image_of({path.relative_to(folder).as_posix(): path.read_bytes() for path in paths})
+
+
+def image_of(files: Mapping[str, bytes]) -> bytes:
+    """Return the image with `files`, path -> octets, in the order of their names."""
+    content = _content(files)
     size = _number(len(content))
     if (len(MAGIC) + len(size) + len(content)) % 2:
         size = b"\x80" + size  # images have an even length
     return MAGIC + size + content
-
-
-def files(image: bytes) -> dict[str, int]:
-    """Return the files in an image, path -> octets. Raises ValueError if it is none, or does not end where it says."""
-    if not image.startswith(MAGIC):
-        raise ValueError("no ROMFS image")
-    size, at = _read_number(image, len(MAGIC))
-    if len(image) - at != size:
-        raise ValueError("a ROMFS image with another length")
-    return dict(_files(image, at, len(image), "", _DEPTH_MAX))
 
 
 def slot(image: bytes, generation: int, size: int = SLOT) -> bytes:
@@ -54,48 +47,19 @@ def slot(image: bytes, generation: int, size: int = SLOT) -> bytes:
     return image.ljust(size - _SEAL, b"\xff") + seal.ljust(_SEAL, b"\xff")
 
 
-def _content(folder: Path) -> bytes:
+def _content(files: Mapping[str, bytes]) -> bytes:
+    folders: dict[str, dict[str, bytes]] = {}
+    for path, octets in files.items():
+        name, _, rest = path.partition("/")
+        folders.setdefault(name, {})[rest] = octets
     records = []
-    for path in sorted(folder.iterdir()):
-        name = path.name.encode()
-        head = _number(len(name)) + name
-        if path.is_dir():
-            records.append(_record(_DIRECTORY, head + _content(path)))
+    for name, inside in sorted(folders.items()):
+        head = _number(len(name.encode())) + name.encode()
+        if "" in inside:
+            records.append(_record(FILE, head + _record(VERBATIM, inside[""])))
         else:
-            records.append(_record(_FILE, head + _record(_VERBATIM, path.read_bytes())))
+            records.append(_record(DIRECTORY, head + _content(inside)))
     return b"".join(records)
-
-
-def _files(image: bytes, at: int, end: int, folder: str, depth: int) -> Iterator[tuple[str, int]]:
-    while at < end:
-        kind, at = _read_number(image, at)
-        length, at = _read_number(image, at)
-        after = at + length
-        if after > end or not depth:
-            raise ValueError("a ROMFS record that is longer than its folder, or too deep")
-        if kind in (_DIRECTORY, _FILE):
-            size, begin = _read_number(image, at)
-            inside = begin + size
-            name = folder + image[begin:inside].decode()
-            if inside > after:
-                raise ValueError("a ROMFS name that is longer than its record")
-            if kind == _DIRECTORY:
-                yield from _files(image, inside, after, f"{name}/", depth - 1)
-            else:
-                _, inside = _read_number(image, inside)
-                size, _ = _read_number(image, inside)
-                yield name, size
-        at = after
-
-
-def _read_number(image: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    while at < len(image):
-        value = value << 7 | image[at] & 0x7F
-        at += 1
-        if not image[at - 1] & 0x80:
-            return value, at
-    raise ValueError("a ROMFS image that ends within a number")
 
 
 def _record(kind: int, payload: bytes) -> bytes:

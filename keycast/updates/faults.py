@@ -29,6 +29,36 @@ class ImageRefused(GatewayError):
         return cls(f"{path} is a symbolic link.", "Replace it by the file that it leads to.")
 
     @classmethod
+    def named(cls, path: Path, reason: str) -> "ImageRefused":
+        """Return the fault for a file or a folder whose name is wrong: `reason` is that of `suit.image.wrong_name`."""
+        return cls(f"{str(path)!r} {reason}.", "Give it another name.")
+
+    @classmethod
+    def too_deep(cls, path: Path, most: int) -> "ImageRefused":
+        """Return the fault for a file in more folders inside each other than boards open."""
+        return cls(f"{path} is more than {most} folders deep.", _MADE)
+
+    @classmethod
+    def no_files(cls, folder: Path) -> "ImageRefused":
+        """Return the fault for a folder with nothing in it, which would hide a package of the agent."""
+        return cls(f"{folder} is an empty folder.", f"Remove it. {_MADE}")
+
+    @classmethod
+    def empty(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a file without an octet, as a disk that is full leaves one."""
+        return cls(f"{path} is empty.", f"Make it anew. {_MADE}")
+
+    @classmethod
+    def secret(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a private key: an update is not encrypted."""
+        return cls(f"{path} is a private key, and everybody can read what is in an update.", "Move it elsewhere.")
+
+    @classmethod
+    def source(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a file of Python source that is not `main.py`."""
+        return cls(f"{path} is Python source: an agent has .mpy files only.", "Compile it with mpy-cross 1.25 or 1.26.")
+
+    @classmethod
     def no_mpy(cls, path: Path) -> "ImageRefused":
         """Return the fault for a file that is no code of a board."""
         return cls(f"{path} is no .mpy file: an agent has no others.", f"Remove it. {_MADE}")

@@ -6,11 +6,10 @@ from typing import NamedTuple
 from cpns.errors import MalformedMessage
 from gateway_agent.updates.update_file import OCTETS_MAX
 from keycast.hardware.catalogue import all_boards
-from keycast.micropython_vm import romfs
-from keycast.updates.images import MPY
 from private_store import plain_file
 from private_store.errors import StoreUnusable
 from suit import class_id, envelope
+from suit import image as images
 from suit.labels import TAG_ENVELOPE
 from suit.show import Shown, shown
 
@@ -46,17 +45,14 @@ def octets(path: Path) -> bytes:
 def class_texts() -> list[str]:
     """Return the texts of the classes of all boards that this release knows."""
     builds = {each.name for board in all_boards().values() for each in board.firmware}
-    agents = [class_id.agent(MPY), class_id.agent(MPY, val_client=True)]
+    agents = [class_id.agent(images.MPY), class_id.agent(images.MPY, val_client=True)]
     return [*agents, *map(class_id.firmware, sorted(builds))]
 
 
 def _files(found: envelope.Envelope) -> list[dict[str, str | int]] | None:
-    if found.kind != envelope.AGENT or found.image is None:
+    if found.image is None:
         return None
-    try:
-        files = romfs.files(found.image)
-    except ValueError:
-        raise MalformedMessage("the image of the agent is no ROMFS image") from None
-    if not all(name.isprintable() for name in files):  # a terminal may act on it
-        raise MalformedMessage("a file in the image has a name that cannot be shown")
-    return [{"name": name, "octets": octets} for name, octets in files.items()]
+    images.require(found)
+    if found.kind != envelope.AGENT:
+        return None
+    return [{"name": name, "octets": octets} for name, octets in images.files(found.image).items()]

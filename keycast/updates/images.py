@@ -8,28 +8,32 @@ from key_servers.known_names import require
 from keycast.board import image as firmware_image
 from keycast.hardware.board import Board, Firmware
 from keycast.micropython_vm import board_files, compile, romfs
+from keycast.updates import offline_key
 from keycast.updates.faults import ImageRefused
-from private_store import plain_file
+from private_store import plain_file, sealed
 from suit import class_id
 from suit import numbers as n
-
-MPY = 6
-"""The version of .mpy files that MicroPython 1.25 and 1.26 run."""
+from suit.image import DEPTH_MAX, MPY, NEEDED, OF_VAL_CLIENT, wrong_name
 
 _COPIED = "mpy"  # the folder in the one of `keycast board files`
-_VAL_CLIENT = "device_agent/val_client/__init__.mpy"
-_NEEDED = ("start.mpy", "board.mpy")
 _HEAD = b"M" + bytes([MPY])
 _SMALL_INT_BITS = 31
 _FILE_MAX = 1 << 20
+_KEY_SUFFIXES = (".key", ".pem", ".p8", ".p12", ".pfx")
+_PRIVATE = b"PRIVATE KEY-----"  # in a PEM file
+_NAMED_MAX = 3
 
 
 class UpdateImage(NamedTuple):
-    """An image, and for which boards it is: `kind` and `class_text` as in `suit.build.build`."""
+    """An image, and for which boards it is: `kind` and `class_text` as in `suit.build.build`.
+
+    `doubts`: sentences about what boards take, and what is probably not meant.
+    """
 
     kind: str
     class_text: str
     octets: bytes
+    doubts: tuple[str, ...] = ()
 
 
 def agent(folder: Path | None, val_client: bool = False) -> UpdateImage:
@@ -38,11 +42,13 @@ def agent(folder: Path | None, val_client: bool = False) -> UpdateImage:
     `val_client`: that of this release for VAL clients; which one a folder holds is seen by its files. Raises
     ImageRefused, whose text names the file that is wrong, and CompileError.
     """
-    tree = compile.board_tree(val_client) if folder is None else _tree(folder)
-    octets = romfs.image(tree)
+    files = _files(compile.board_tree(val_client)) if folder is None else _looked_at(folder)
+    is_val_client = OF_VAL_CLIENT in files
+    octets = romfs.image_of(files)
     if len(octets) > romfs.IMAGE_MAX:
         raise ImageRefused.too_long(len(octets), romfs.IMAGE_MAX)
-    return UpdateImage("agent", class_id.agent(MPY, (tree / _VAL_CLIENT).exists()), octets)
+    doubts = () if folder is None else tuple(_doubts(folder, files, _files(compile.board_tree(is_val_client))))
+    return UpdateImage("agent", class_id.agent(MPY, is_val_client), octets, doubts)
 
 
 def firmware(path: Path, build: str, boards: Mapping[str, Board]) -> UpdateImage:
@@ -74,37 +80,72 @@ def _slots(firmware: Firmware) -> list[int]:
     return [row.size for row in firmware.partitions if row.name.startswith("ota_")]
 
 
-def _tree(folder: Path) -> Path:
+def _looked_at(folder: Path) -> dict[str, bytes]:
+    """Return the files of the agent in a folder. Raises ImageRefused for what no board would run."""
     tree = folder / _COPIED if (folder / _COPIED).is_dir() else folder
     if not tree.is_dir():
         raise ImageRefused.no_folder(folder)
-    names = [_checked(path, tree) for path in _files(tree)]
-    for name in _NEEDED:
-        if name not in names:
+    if tree != folder and tree.is_symlink():
+        raise ImageRefused.link(tree)
+    files = _files(tree)
+    for name in NEEDED:
+        if name not in files:
             raise ImageRefused.no_agent(folder, name)
-    return tree
+    return files
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(tree: Path) -> dict[str, bytes]:
+    """Return the files below a folder, path -> octets, each read once: what is signed is what was looked at."""
+    files = {path.relative_to(tree).as_posix(): plain_file.read(path, _FILE_MAX) for path in _paths(tree, DEPTH_MAX)}
+    for name, octets in files.items():
+        _require_code(tree / name, octets, is_start=name == board_files.START)
+    return files
+
+
+def _paths(folder: Path, depth: int) -> Iterator[Path]:
     """Yield the files below `folder`. Raises ImageRefused for a link, which may lead out of it."""
-    for path in sorted(folder.iterdir()):
+    inside = sorted(folder.iterdir())
+    if not inside:
+        raise ImageRefused.no_files(folder)
+    for path in inside:
         if path.is_symlink():
             raise ImageRefused.link(path)
-        if path.is_dir():
-            yield from _files(path)
-        else:
+        if reason := wrong_name(path.name):
+            raise ImageRefused.named(path, reason)
+        if not path.is_dir():
             yield path
+        elif depth > 1:
+            yield from _paths(path, depth - 1)
+        else:
+            raise ImageRefused.too_deep(path, DEPTH_MAX - 1)
 
 
-def _checked(path: Path, tree: Path) -> str:
-    name = path.relative_to(tree).as_posix()
-    octets = plain_file.read(path, _FILE_MAX)
-    if name == board_files.START:
-        return name
+def _require_code(path: Path, octets: bytes, *, is_start: bool) -> None:
+    is_sealed = sealed.is_sealed(octets) or sealed.is_sealed(octets, offline_key.WHAT)
+    if path.suffix in _KEY_SUFFIXES or _PRIVATE in octets or is_sealed:
+        raise ImageRefused.secret(path)
+    if not octets:
+        raise ImageRefused.empty(path)
+    if is_start:
+        return
+    if path.suffix == ".py":
+        raise ImageRefused.source(path)
     if path.suffix != ".mpy":
         raise ImageRefused.no_mpy(path)
     if octets[:2] != _HEAD:
         raise ImageRefused.other_abi(path, MPY)
     if len(octets) < 4 or octets[2] >> 2 or octets[3] > _SMALL_INT_BITS:
         raise ImageRefused.native(path)
-    return name
+
+
+def _doubts(folder: Path, files: Mapping[str, bytes], release: Mapping[str, bytes]) -> Iterator[str]:
+    lacking = sorted(release.keys() - files.keys())
+    if lacking:
+        more = f" and {len(lacking) - _NAMED_MAX} more" if len(lacking) > _NAMED_MAX else ""
+        yield (
+            f"{folder} lacks {', '.join(lacking[:_NAMED_MAX])}{more}, which the agent of this release has: a board "
+            "whose agent needs them goes back to the one before."
+        )
+    start = board_files.START
+    if start in files and files[start] != release[start]:
+        yield f"{start} of {folder} is another one than that of this release, and no update replaces that of a board."

@@ -45,6 +45,7 @@ CPYTHON_ONLY = (
     "device_agent/host/",
     "suit/build.py",
     "suit/coded.py",
+    "suit/image.py",
     "suit/show.py",
 )
 CPYTHON_ONLY += ("mikey_sakke/group_configuration.py", "mikey_sakke/https.py", "mikey_sakke/kms_")

@@ -14,6 +14,7 @@ from keycast.updates import file
 from message_plane.errors import IdentityError
 from private_store.errors import StoreUnusable
 from suit import envelope
+from suit import image as images
 from suit import labels as l
 from suit.build import build
 from tests.fuzz.files import in_file
@@ -22,13 +23,13 @@ from tests.fuzz.target import Target
 from tests.unit import firmware_images
 
 _CHIPS = {board.chip.image_id: board.chip for board in all_boards().values()}
-_ROMFS = romfs.MAGIC + bytes([20, 4, 9, 2]) + b"ab" + bytes([5, 4, 1]) + b"c\2\0" + bytes([5, 7, 2]) + b"de\2\2xy"
+_ROMFS = romfs.image_of(dict.fromkeys(images.NEEDED, b"xy"))
 _UPDATE = build("agent", "agent esp32 mpy6", 7, _ROMFS, lambda octets: bytes(64))
-_FIRMWARE = build("firmware", "firmware ESP32_GENERIC-OTA", 2**32 - 1, b"\xe9" * 1500, lambda octets: bytes(64))
+_PROGRAM = firmware_images.program(next(iter(_CHIPS)), version="v1.26.0")
+_FIRMWARE = build("firmware", "firmware ESP32_GENERIC-OTA", 2**32 - 1, _PROGRAM, lambda octets: bytes(64))
 _TRAVELS = envelope.parse(_UPDATE).without_image()
 _MANIFESTS = tuple(envelope.parts(octets)[l.MANIFEST] for octets in (_UPDATE, _FIRMWARE))
 _PEM = UpdateKey(ec.derive_private_key(7, ec.SECP256R1()).public_key()).pem()
-_PROGRAM = firmware_images.program(next(iter(_CHIPS)), version="v1.26.0")
 
 
 def _envelope(data: bytes) -> None:
@@ -50,6 +51,6 @@ TARGETS = (
     Target("suit-manifest", PARSERS["suit-manifest"], (CpnsError,), _MANIFESTS),
     Target("update-file", in_file(file.read), (CpnsError, StoreUnusable), (_UPDATE, _FIRMWARE, _TRAVELS)),
     Target("update-key-file", in_file(UpdateKey.load), (IdentityError,), (_PEM, b"-----BEGIN PUBLIC KEY-----")),
-    Target("romfs-image", romfs.files, (ValueError,), (_ROMFS,)),
+    Target("romfs-image", images.files, (CpnsError,), (_ROMFS,)),
     Target("firmware-application", _application, (faults.ImageUnusable,), (_PROGRAM,)),
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import time
 import traceback
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from cpns.errors import MalformedMessage
 from keycast.board.faults import ImageUnusable
-from keycast.commands.update.sign import numbered
+from keycast.commands.update.sign import ahead, numbered
 from keycast.hardware.catalogue import all_boards
 from keycast.micropython_vm import compile, romfs
 from keycast.program import program
@@ -22,6 +23,7 @@ from keycast.updates.faults import ImageRefused
 from private_store import sealed
 from private_store.errors import StoreUnusable
 from suit import class_id, envelope
+from suit import image as update_images
 from suit.build import build
 from suit.coded import CodedImage
 from suit.show import named
@@ -56,8 +58,8 @@ def typed(tmp_path: Path) -> list[str]:
 def agent(tmp_path: Path) -> Path:
     """A folder that looks like an agent."""
     folder = tmp_path / "agent"
-    (folder / "cpns").mkdir(parents=True)
-    for name in ("start.mpy", "board.mpy", "cpns/numbers.mpy"):
+    for name in (*update_images.NEEDED, "cpns/numbers.mpy"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"M\x06\x00\x1f" + name.encode())
     (folder / "main.py").write_text("import start\n")
     return folder
@@ -206,7 +208,7 @@ def test_the_folder_of_board_files_is_taken_as_it_is(tmp_path: Path, agent: Path
 
 def test_the_agent_of_a_val_client_is_for_boards_that_have_one(agent: Path) -> None:
     assert images.agent(agent).class_text == "agent esp32 mpy6"
-    (agent / "device_agent" / "val_client").mkdir(parents=True)
+    (agent / "device_agent" / "val_client").mkdir()
     (agent / "device_agent" / "val_client" / "__init__.mpy").write_bytes(b"M\x06\x00\x1f")
     assert images.agent(agent).class_text == "agent esp32 mpy6 val-client"
     assert images.agent(None, val_client=True).class_text == "agent esp32 mpy6 val-client"
@@ -215,7 +217,8 @@ def test_the_agent_of_a_val_client_is_for_boards_that_have_one(agent: Path) -> N
 def test_files_that_no_board_runs_are_refused_by_name(agent: Path) -> None:
     def odd() -> Iterator[tuple[bytes, str]]:
         yield b"M\x05\x00\x1f", "is no .mpy file of version 6"
-        yield b"", "is no .mpy file of version 6"
+        yield b"", "is empty"
+        yield b"M\x06\x00", "is for one kind of chip"
         yield b"M\x06\x28\x1f", "is for one kind of chip"
         yield b"M\x06\x00\x3f", "is for one kind of chip"
 
@@ -241,6 +244,102 @@ def test_links_pipes_and_folders_without_an_agent_are_refused(agent: Path, tmp_p
     (agent / "start.mpy").unlink()
     assert "holds no agent: it has no file start.mpy" in refusal(agent)
     assert "There is no folder" in refusal(tmp_path / "nowhere")
+
+
+@pytest.mark.req("SEC-30")
+def test_what_lies_in_a_folder_beside_an_agent_is_refused_by_name(agent: Path, key: offline_key.OfflineKey) -> None:
+    backup = sealed.seal({"of": "gateway"}, bytes(32), sealed.lock_by_passphrase(PASSPHRASE))
+    pem = b"-----BEGIN EC PRIVATE KEY-----\n"
+    for name, octets, sentence in (
+        ("update.key", b"M\x06\x00\x1f", "is a private key, and everybody can read what is in an update. Move it"),
+        ("gateway.pem", b"", "is a private key"),
+        ("notes.txt", pem, "is a private key"),
+        ("keys.mpy", b"M\x06\x00\x1f" + pem, "is a private key"),
+        ("copy", (agent.parent / "update.key").read_bytes(), "is a private key"),
+        ("backup", backup, "is a private key"),
+        ("app.py", b"def main(:", "is Python source: an agent has .mpy files only. Compile it with mpy-cross"),
+        ("cpns/main.py", b"pass", "is Python source"),
+        ("start.mpy~", b"M\x06\x00\x1f", "is no .mpy file: an agent has no others"),
+        ("empty.mpy", b"", "is empty. Make it anew."),
+        ("n" * 52 + ".mpy", b"M\x06\x00\x1f", "has a name of more than 55 octets. Give it another name."),
+        (os.fsdecode(b"a\xff.mpy"), b"M\x06\x00\x1f", "a\\udcff.mpy' has a name that cannot be shown"),
+        ("d/e/f/g/h/i/j/k.mpy", b"M\x06\x00\x1f", ""),
+        ("d/e/f/g/h/i/j/k/l.mpy", b"M\x06\x00\x1f", "d/e/f/g/h/i/j/k is more than 7 folders deep."),
+    ):
+        path = agent / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(octets)
+        if sentence:
+            assert sentence in refusal(agent), name
+        else:
+            assert name in update_images.files(images.agent(agent).octets)
+        path.unlink()
+        for above in list(path.parents)[: -len(agent.parents) - 1]:
+            if not any(above.iterdir()):
+                above.rmdir()
+    (agent / "cpns" / "nothing").mkdir()
+    assert refusal(agent).startswith(f"{agent / 'cpns' / 'nothing'} is an empty folder. Remove it.")
+
+
+def test_an_empty_folder_is_no_agent_and_a_link_to_one_is_none_either(tmp_path: Path, agent: Path) -> None:
+    outer = tmp_path / "files"
+    outer.mkdir()
+    assert "is an empty folder" in refusal(outer)
+    (outer / "mpy").symlink_to(agent)
+    assert f"{outer / 'mpy'} is a symbolic link" in refusal(outer)
+
+
+@pytest.mark.parametrize("lacking", update_images.NEEDED)
+def test_an_agent_without_a_file_that_every_agent_has_is_refused(agent: Path, lacking: str) -> None:
+    (agent / lacking).unlink()
+    (agent / lacking).with_name("other.mpy").write_bytes(b"M\x06\x00\x1f")
+    assert f"holds no agent: it has no file {lacking}" in refusal(agent)
+
+
+@pytest.mark.req("SEC-30")
+def test_what_is_signed_is_what_was_looked_at(agent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that changes while it is read is signed as it was looked at, or refused."""
+    read = images.plain_file.read
+
+    def and_changed(path: Path, most: int) -> bytes:
+        octets = read(path, most)
+        if path.parent in (agent, agent / "cpns"):
+            path.write_bytes(b"something else")
+        return octets
+
+    before = romfs.image(agent)
+    monkeypatch.setattr(images.plain_file, "read", and_changed)
+    assert images.agent(agent).octets == before != romfs.image(agent)
+
+
+def test_what_is_probably_not_meant_is_said_before_the_passphrase(
+    tmp_path: Path, agent: Path, key: offline_key.OfflineKey, typed: list[str]
+) -> None:
+    sign = ("update", "sign", agent, "-o", "a.suit", "--key", "update.key", "--number")
+    asked = keycast(*sign, 2**32 - 1, folder=tmp_path)
+    assert asked.returncode == 1 and "no terminal to ask for the passphrase" in asked.stderr
+    lines = asked.stdout.splitlines()
+    assert lines[0].startswith(f"Look twice: {agent} lacks ") and "which the agent of this release has" in lines[0]
+    assert lines[1].startswith(f"Look twice: main.py of {agent} is another one than that of this release")
+    assert lines[2].startswith("Look twice: number 4294967295 (2106-02-07") and "ahead of the clock" in lines[2]
+    told = json.loads(keycast(*sign, 7, *typed, "--json", folder=tmp_path).stdout)
+    assert [f"Look twice: {each}" for each in told["doubts"]] == lines[:2]
+
+
+def test_nothing_is_doubtful_of_the_files_of_this_release(tmp_path: Path) -> None:
+    for val_client in (False, True):
+        folder = tmp_path / str(val_client)
+        shutil.copytree(compile.board_tree(val_client), folder / "mpy")
+        assert images.agent(folder) == images.agent(None, val_client)
+        (folder / "mpy" / "main.py").unlink()
+        (folder / "mpy" / "suit" / "numbers.mpy").unlink()
+        (doubt,) = images.agent(folder).doubts
+        assert doubt.startswith(f"{folder} lacks main.py, suit/numbers.mpy, which the agent of this release has")
+
+
+@pytest.mark.parametrize(("ahead_s", "is_doubtful"), [(86_000, False), (87_000, True)])
+def test_a_number_is_ahead_of_the_clock_after_a_day(ahead_s: int, is_doubtful: bool) -> None:
+    assert bool(ahead(int(time.time()) + ahead_s)) is is_doubtful
 
 
 def test_an_agent_that_no_slot_holds_is_refused(agent: Path) -> None:
@@ -278,14 +377,6 @@ def test_a_firmware_is_signed_for_boards_with_two_slots(tmp_path: Path) -> None:
         images.firmware(path, OTA, BOARDS)
 
 
-def test_the_files_in_an_image_are_listed_and_a_damaged_image_is_none(agent: Path) -> None:
-    image = romfs.image(agent)
-    assert romfs.files(image) == {"board.mpy": 13, "cpns/numbers.mpy": 20, "main.py": 13, "start.mpy": 13}
-    for damaged in (b"", image[:-1], image + b"x", b"\xd2\xcd\x31\x02\x04\x7f", b"\xd2\xcd\x31\x81"):
-        with pytest.raises(ValueError, match="ROMFS"):
-            romfs.files(damaged)
-
-
 def test_a_file_whose_name_would_move_the_cursor_is_not_shown(
     tmp_path: Path, agent: Path, key: offline_key.OfflineKey
 ) -> None:
@@ -294,6 +385,7 @@ def test_a_file_whose_name_would_move_the_cursor_is_not_shown(
     path.write_bytes(build("agent", "agent esp32 mpy6", 1, romfs.image(agent), key.sign))
     with pytest.raises(MalformedMessage, match="a name that cannot be shown"):
         file.read(path)
+    assert refusal(agent) == f"'{agent}/a\\x1b[2J.mpy' has a name that cannot be shown. Give it another name."
 
 
 def test_an_update_whose_hashes_are_those_of_other_frames_is_refused(

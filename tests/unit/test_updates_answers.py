@@ -206,7 +206,7 @@ async def test_what_is_withdrawn_is_answered_to_nobody(world: World) -> None:
 
 async def test_withdraw_says_which_updates_there_are(world: World) -> None:
     await world.offer()
-    await world.offer(signed(5, IMAGE, kind="firmware"))
+    await world.offer(signed(5, kind="firmware"))
     for name in (None, "5"):
         with pytest.raises(NotAllowed, match=id_of(FIVE).hex()):
             await world.updates.withdraw(name)

@@ -56,7 +56,7 @@ async def rekeys(folder: Path, beside: Callable[[World], Catalogue | None]) -> t
     await world.delivered(SG)
     catalogue = beside(world)
     if catalogue is not None:
-        await catalogue.add(signed(5, image(1_000_000), kind="firmware"), Whom(by_broadcast=True), 100)
+        await catalogue.add(signed(5, image(1_000_000, kind="firmware"), kind="firmware"), Whom(by_broadcast=True), 100)
     chance, took = random.Random(11), []
     for _ in range(REKEYS):
         await asyncio.sleep(5 + chance.random())

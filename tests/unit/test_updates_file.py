@@ -28,7 +28,7 @@ def test_a_file_is_read_whole() -> None:
     assert found.piece(n.ENVELOPE, 0) == found.envelope
     assert b"".join(found.piece(n.FRAME, index) for index in range(5))[:5000] == IMAGE
     assert found.piece(n.PAGE, 0) == CodedImage(IMAGE).pages()[0]
-    assert update_file.read(signed(2, IMAGE, kind="firmware"), None).class_id == FIRMWARE_ID
+    assert update_file.read(signed(2, kind="firmware"), None).class_id == FIRMWARE_ID
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_piece_that_it_does_not_have(what: int, index: int) -> None:
 
 
 def test_the_longest_image_is_offered() -> None:
-    file = signed(7, bytes(n.IMAGE_MAX), kind="firmware")
+    file = signed(7, image(n.IMAGE_MAX, kind="firmware"), kind="firmware")
     assert len(update_file.read(file, KEY.public).pages) == 36
     assert len(file) <= update_file.OCTETS_MAX
 

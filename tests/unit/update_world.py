@@ -12,6 +12,7 @@ from gateway_agent.updates.update_key import UpdateKey
 from suit import class_id, envelope, erasure, frames
 from suit import numbers as n
 from suit.build import build
+from tools.agent_image import agent_image
 
 AGENT, OTHER = class_id.agent(6), class_id.agent(7)
 FIRMWARE = class_id.firmware("ESP32_GENERIC-OTA")
@@ -33,16 +34,20 @@ class OfflineKey:
 KEY = OfflineKey()
 
 
-def image(octets: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(octets)
+def image(octets: int, seed: int = 1, *, kind: str = "agent") -> bytes:
+    """An image of so many octets, which are random but for what a gateway looks at."""
+    if kind == "agent":
+        return agent_image(octets, seed)
+    description = b"\xe9".ljust(32, b"\0") + b"\x32\x54\xcd\xab"
+    return description + random.Random(seed).randbytes(octets - len(description))
 
 
 def signed(
-    number: int, octets: bytes = image(9000), *, kind: str = "agent", text: str = "", key: OfflineKey = KEY
+    number: int, octets: bytes | None = None, *, kind: str = "agent", text: str = "", key: OfflineKey = KEY
 ) -> bytes:
-    """The file of an update."""
+    """The file of an update; without `octets` its image has 9,000."""
     text = text or {"agent": AGENT, "firmware": FIRMWARE}[kind]
-    return build(kind, text, number, octets, key.sign)
+    return build(kind, text, number, image(9000, kind=kind) if octets is None else octets, key.sign)
 
 
 def id_of(file: bytes) -> bytes:

@@ -30,6 +30,7 @@ from suit import numbers as n
 from suit.build import build
 from suit.coded import CodedImage
 from suit.envelope import parse
+from tools.agent_image import agent_image
 from tools.bench.forger import forging
 from tools.bench.home import EVERYBODY, PN_ID, Home, build_home
 from tools.bench.rows import Tell
@@ -113,7 +114,7 @@ class _Trials:
         """Let the board collect an update until it is whole; it may restart once, for a heap that is in one piece."""
         self._number += 1
         air = random.Random(self._number)
-        image = air.randbytes(_IMAGE)
+        image = agent_image(_IMAGE, self._number)
         file = build("agent", class_id.agent(6), self._number, image, self._key.sign)
         await self._home.app.updates.offer(b64encode(file).decode(), [self._pne_id(board)])
         await board.event("update", state="collecting", timeout_s=_UPDATE_S)

@@ -7,7 +7,6 @@ quarter of its pace; its seconds are told for the ordinary one. Keys are deliver
 
 import asyncio
 import base64
-import random
 import statistics
 import tempfile
 import time
@@ -26,7 +25,6 @@ from device_agent.key_store import KeyStore
 from device_agent.update import key
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios import air
-from keycast.updates.images import MPY
 from keycast.updates.offline_key import OfflineKey
 from keycast.virtual_board.board import HEAP_KIB, RESET_CODE, BoardEnded, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
@@ -35,6 +33,8 @@ from keycast.virtual_board.thief import Sniffer
 from suit import class_id
 from suit import numbers as n
 from suit.build import build
+from suit.image import MPY
+from tools.agent_image import agent_image
 from tools.bench.home import EVERYBODY, SG_ID, Home, build_home
 from tools.bench.rows import Line, Row, Tell
 
@@ -136,7 +136,7 @@ class _House:
 
     async def offer(self, number: int, *, broadcast: bool) -> None:
         """Offer an update of random octets to all boards."""
-        image = random.Random(number).randbytes(OCTETS)
+        image = agent_image(OCTETS, number)
         file = build("agent", class_id.agent(MPY), number, image, self._signer.sign)
         await self._home.app.updates.offer(base64.b64encode(file).decode(), broadcast=broadcast)
 

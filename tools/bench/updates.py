@@ -1,6 +1,5 @@
 """An update of the agent for a whole house: octets on the air, pieces pulled, seconds, beside unicast."""
 
-import random
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway_agent.radios.air import UPDATES_IN_GAP
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
-from keycast.updates.images import MPY
 from keycast.updates.offline_key import OfflineKey
 from suit import class_id
 from suit.build import build
+from suit.image import MPY
+from tools.agent_image import agent_image
 from tools.bench import update_steps
 from tools.bench.rows import Line, Row, Tell
 from tools.bench.update_boards import Simulation, Updated
@@ -35,7 +35,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 def _simulated(tell: Tell) -> Iterator[Line]:
     tell(f"{MANY:,} boards in simulated time")
     key = OfflineKey(ec.generate_private_key(ec.SECP256R1()))
-    file = build("agent", class_id.agent(MPY), 1, random.Random(1).randbytes(OCTETS), key.sign)
+    file = build("agent", class_id.agent(MPY), 1, agent_image(OCTETS), key.sign)
     found = []
     for seed in range(DRAWS):
         with tempfile.TemporaryDirectory() as folder:

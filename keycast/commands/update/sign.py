@@ -8,7 +8,7 @@ import typer
 
 from keycast.terminal import extras, passphrases
 from keycast.terminal.dates import local
-from keycast.terminal.options import answer, folder, refuse, sentences
+from keycast.terminal.options import answer, folder, refuse, remark, sentences
 from keycast.terminal.passphrases import PassphraseFile
 from suit import numbers as n
 
@@ -18,11 +18,23 @@ if TYPE_CHECKING:
 
 _EARLIEST = 1_700_000_000
 """Before the first release of keycast, in seconds since 1970: a clock that says less was never set."""
+_AHEAD_S = 86_400
+"""A number may be so far ahead of the clock of this computer without a word, as that of another one may differ."""
 
 
 def numbered(number: int) -> str:
     """Return a number with the time that it stands for, if it is one, as a clock that runs ahead spoils later ones."""
     return f"{number} ({local(number)})" if _EARLIEST <= number <= n.NUMBER_MAX else str(number)
+
+
+def ahead(number: int) -> list[str]:
+    """Return what to think of before signing a number that boards can reach by time only much later."""
+    if number <= time.time() + _AHEAD_S:
+        return []
+    return [
+        f"number {numbered(number)} is ahead of the clock: boards that confirm it refuse all updates that are signed "
+        "without --number before that time."
+    ]
 
 
 def command(
@@ -97,12 +109,15 @@ def command(
     with sentences():
         plain_file.require_new(out)
         image = _image(files, val_client, firmware, board)
+        doubts = [*image.doubts, *ahead(number or 0)]
+        for each in doubts:
+            remark(f"Look twice: {each}")
         opened = offline_key.OfflineKey.load(key, passphrases.known(f"Passphrase of {key}", passphrase_file))
         chosen = int(time.time()) if number is None else number
         octets = build(image.kind, image.class_text, chosen, image.octets, opened.sign)
         plain_file.write_new(out, octets)
     answer(
-        {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text},
+        {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text, "doubts": doubts},
         f"{out} is signed: {image.kind}, number {numbered(chosen)}, {len(image.octets)} octets, "
         f"for {image.class_text}.",
         f"To look at it: keycast update show {out}. To bring it to boards: keycast update offer {out}",
