@@ -102,16 +102,16 @@ def in_words(report: UpdateReport, is_offered: bool) -> str:
     """Return what a board does about updates; `is_offered`: there is one for it."""
     match report.state:
         case n.COLLECTING:
-            return f"collects {report.wanted}"
+            return f"collects update {report.wanted}"
         case n.WAITING:
-            return f"has {report.wanted} and is about to restart"
+            return f"has update {report.wanted} and is about to restart"
         case n.TRIAL:
-            return f"runs {report.wanted} on trial"
+            return f"runs update {report.wanted} on trial"
         case n.FELL_BACK:
-            return f"went back from {report.wanted}"
+            return f"went back from update {report.wanted}"
         case n.REFUSED:
-            return "takes none" if report.detail == n.NO_FLOOR else f"refused {report.wanted}"
-    return "is offered an update" if is_offered else "wants none"
+            return "takes no update" if report.detail == n.NO_FLOOR else f"refused update {report.wanted}"
+    return "is offered an update" if is_offered else "wants no update"
 
 
 def reason_in_words(report: UpdateReport) -> str:

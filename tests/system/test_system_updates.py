@@ -199,7 +199,7 @@ async def test_an_agent_that_does_not_start_is_left_again_and_the_status_says_wh
     assert (record.good, record.trial, record.agent_number) == (before.good, 0, before.agent_number)
     assert (await house.status())[KITCHEN]["offered_number"] == 0  # not once more
     shown = await keycast("update", "status", "-c", house.gateway.config)
-    assert f"went back from {number}" in " ".join(shown.split())
+    assert f"went back from update {number}" in " ".join(shown.split())
     await house.all_have_a_new_key(*MEMBERS)
 
 

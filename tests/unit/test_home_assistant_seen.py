@@ -59,7 +59,7 @@ def test_a_key_that_was_confirmed_while_there_was_no_date_is_shown():
 
 
 def test_an_update_is_shown_without_the_pieces_that_are_missing():
-    update = BoardStatus("lamp", 5, 3, 7, 7, "collecting", "collects 7", "", 12, NOW, True)
+    update = BoardStatus("lamp", 5, 3, 7, 7, "collecting", "collects update 7", "", 12, NOW, True)
     (board,) = shown(replace(BOARD, update=update)).boards
     assert board.update == ShownUpdate("collecting", 5, 3, 7, "")
     assert shown(replace(BOARD, update=replace(update, missing_count=11))).boards == (board,)

@@ -116,7 +116,7 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     answers["board.pair"] = "lamp.hall"
     answers["server.add-token"] = "0.0"
     offered = OfferStatus("0b" * 8, "agent", 5, 9000, True, ("lamp.hall",), (SG,), True, SG, "it waits", 1, 7, 3, 1)
-    board = BoardStatus("lamp.hall", 4, 1, 5, 5, "fell-back", "went back from 5", "it is wrong", 3, 1, True)
+    board = BoardStatus("lamp.hall", 4, 1, 5, 5, "fell-back", "went back from update 5", "it is wrong", 3, 1, True)
     answers["update.status"] = {"offers": [asdict(offered)], "boards": [asdict(board)]}
     answers["update.offer"] = answers["update.withdraw"] = asdict(offered)
     (folder / "agent.suit").write_bytes(b"")

@@ -297,7 +297,7 @@ async def test_an_update_that_is_withdrawn_and_offered_again_begins_anew(world: 
         for _ in range(1000):
             await asyncio.sleep(1)
             await lamp.piece(n.FRAME, 0)
-    assert world.of("lamp").text == "collects 5"
+    assert world.of("lamp").text == "collects update 5"
     await world.updates.withdraw()
     await world.offer()
     assert world.of("lamp").text == "is offered an update"
@@ -356,7 +356,7 @@ async def test_the_pieces_that_a_board_misses_are_counted_while_it_pulls(world: 
         seen = world.of("lamp")
         assert (seen.state, seen.text, seen.wanted_number, seen.missing_count) == (
             "collecting",
-            "collects 5",
+            "collects update 5",
             5,
             missing,
         )
@@ -377,14 +377,14 @@ async def test_what_a_board_has_heard_of_a_broadcast_is_not_counted_as_missing(w
     lamp = world.board("lamp")
     await lamp.report()
     await lamp.piece(n.PAGE, 0)
-    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("collects 5", 0)
+    assert (world.of("lamp").text, world.of("lamp").missing_count) == ("collects update 5", 0)
     lamp.state, lamp.detail = n.COLLECTING, 3
     await lamp.report()
     for index in range(5):
         await lamp.piece(n.FRAME, index)
     assert world.of("lamp").missing_count == 0  # never less
     await world.updates.withdraw()
-    assert world.of("lamp").text == "collects 5"  # until it says that it has dropped it
+    assert world.of("lamp").text == "collects update 5"  # until it says that it has dropped it
 
 
 async def test_an_update_that_a_board_went_back_from_is_an_alarm_until_it_is_withdrawn(world: World) -> None:
@@ -417,7 +417,7 @@ async def test_that_a_board_fell_back_or_refused_is_told_once(world: World) -> N
         events.BoardFellBack("lamp", 5, "it did not reach its gateway with it"),
         events.BoardRefused("door", 5, "its flash has no room left for it"),
     ]
-    assert world.of("lamp").text == "went back from 5"
+    assert world.of("lamp").text == "went back from update 5"
     assert world.of("door").reason == "its flash has no room left for it"
 
 
@@ -577,8 +577,8 @@ async def test_status_counts_who_has_it(world: World) -> None:
     assert (offer.number, offer.boards_count, offer.updated_count, offer.aired_percent) == (5, 3, 1, 0)  # type: ignore[union-attr]
     assert {each.pne_id: each.text for each in seen["boards"]} == {  # type: ignore[union-attr]
         "desk": "has not reported",
-        "door": "has 5 and is about to restart",
-        "lamp": "wants none",
+        "door": "has update 5 and is about to restart",
+        "lamp": "wants no update",
     }
 
 

@@ -113,7 +113,7 @@ def software(board: BoardView) -> str:
         parts += [f"firmware {update.firmware_number}"] if update.firmware_number else []
         if update.offered_number and not update.reason:
             missing = f": {count(update.missing_count, 'piece')} missing" if update.missing_count else ""
-            parts += [f"{update.text}{missing}"]
+            parts += ["an update is offered" if update.state == "idle" else f"{update.text}{missing}"]
     return ", ".join(parts)
 
 
