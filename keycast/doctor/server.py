@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from gateway_agent.core.alarms import SERVER
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
 from keycast.terminal.dates import ago
@@ -28,7 +29,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
     if problem:
         yield bad(f"The CPNS Server {uplink.server_id}: {problem}.", "Try each step: keycast gateway check", _PAGE)
     elif age is None or age > SILENT_S:
-        yield warning(
+        yield (bad if here.has_alarm(SERVER) else warning)(
             f"The CPNS Server {uplink.server_id} answered {ago(age)}.", "Try each step: keycast gateway check", _PAGE
         )
     else:

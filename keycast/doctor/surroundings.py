@@ -38,6 +38,11 @@ class Surroundings:
         """The state folder that the configuration names, None if there is no configuration."""
         return None if self.config is None else self.config.gateway.state_dir
 
+    def has_alarm(self, kind: str) -> bool:
+        """Return True if the running gateway has an alarm of a kind (`gateway_agent.core.alarms`): what it is about is
+        bad then, also for the check that looks at the same."""
+        return self.status is not None and any(each["kind"] == kind for each in self.status["alarms"])
+
     def interfaces(self) -> list[Interface]:
         """Return the interfaces of this machine that the configuration wants broadcasts to be sent on."""
         wanted = self.config.broadcast.interfaces if self.config else [interfaces.AUTO]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 from gateway_agent.clock import synchronised
+from gateway_agent.core.alarms import CLOCK
 from gateway_agent.machine_watch import NO_DATE_BEFORE, SET_BACK_S
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
@@ -30,7 +31,8 @@ def look(here: Surroundings) -> Iterator[Finding]:
             _PAGE,
         )
     elif not synchronised():
-        yield warning(
+        lasts = here.has_alarm(CLOCK)  # after a start it takes some minutes
+        yield (bad if lasts else warning)(
             "Nobody keeps the clock of this machine in step (NTP). Keys are active when they arrive, and boards are "
             "told no time.",
             "Switch it on: timedatectl set-ntp true; then: timedatectl",

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from gateway_agent.net.interfaces import Interface
+from gateway_agent.uplinks.udp import UdpUplinkSection
 from keycast.commands import doctor
 from keycast.doctor import disk, examination, own_broadcast, ports, time_of_day
 from keycast.doctor.examination import CHECKS, Checked, examine, worst
@@ -300,6 +302,19 @@ ALARM = {
     "since": 1_800_000_000,
     "text": "Nothing can be stored.",
 }
+
+
+@pytest.mark.parametrize("check", ["clock", "Server"])
+def test_what_is_an_alarm_is_bad_in_each_line_that_tells_it(tmp_path, monkeypatch, check):
+    """One fact has one grade; before the alarm it is a warning, as after a start it takes some minutes."""
+    monkeypatch.setattr(time_of_day, "synchronised", lambda: False)
+    looked = here_with(tmp_path, server_age_s=1801.0)
+    uplink = UdpUplinkSection.model_construct(kind="udp", server_id="server.example")
+    config = looked.config.model_copy(update={"uplink": uplink})
+    for alarms, wanted in (([], "warning"), ([ALARM], "warning"), ([ALARM | {"kind": check.lower()}], "bad")):
+        here = replace(looked, config=config, status=looked.status | {"alarms": alarms})
+        assert grades(found_by(here, check)) == [wanted]
+        assert grades(found_by(here, "alarms")) == (["bad"] if alarms else ["good"])
 
 
 @pytest.mark.parametrize(
