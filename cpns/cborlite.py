@@ -61,9 +61,11 @@ def decode_prefix(data, offset=0, depth=DEPTH_MAX):
             return (False, True, None)[n - 20], offset
         raise MalformedMessage("CBOR: float or simple value")
     if n > 23:
+        if n > 27:
+            raise MalformedMessage("CBOR: indefinite or reserved length")
         size = 1 << n - 24
-        if n > 27 or size > len(data) - offset:
-            raise MalformedMessage("CBOR: indefinite, reserved or truncated length")
+        if size > len(data) - offset:
+            raise MalformedMessage("CBOR: truncated")
         n = int.from_bytes(data[offset : offset + size], "big")
         offset += size
         if n < (24 if size == 1 else 1 << 4 * size):

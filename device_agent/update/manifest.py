@@ -15,7 +15,7 @@ from device_agent.crypto.p256 import VerifyingKey, unhurried
 from device_agent.update.pieces import piece
 from suit import numbers as n
 
-_ENOSPC, _ENOMEM = 28, 12
+_ENOSPC, _EBUSY, _ENOMEM = 28, 16, 12
 _SEEN_MAX = 3  # bad manifests that are known again, as many as are verified before all are ignored
 
 # `classes`: vendor and class ID; `kind`: "agent" or "firmware"; `size` and `digest` are those of the image, `page_list`
@@ -185,4 +185,4 @@ def _collect(service, update, collection):
 
 
 def _of(error):
-    return {_ENOSPC: n.NO_ROOM, _ENOMEM: n.NO_HEAP}.get(error.args[0], n.FLASH_FAILED)
+    return {_ENOSPC: n.NO_ROOM, _EBUSY: n.SLOTS_IN_USE, _ENOMEM: n.NO_HEAP}.get(error.args[0], n.FLASH_FAILED)

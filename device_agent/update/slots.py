@@ -17,7 +17,7 @@ AGENT, FIRMWARE = "agent", "firmware"
 SEAL = 64
 _LOST = 4  # a part of so many of the blocks may be lost, and come as other frames
 _SPARE = 0x8000  # octets that stay free, for the tables of the file system
-_NO_SPACE = 28  # ENOSPC, which not every errno module has
+_NO_SPACE, _BUSY = 28, 16  # ENOSPC and EBUSY, which not every errno module has
 
 
 class FlashUpdates:
@@ -56,11 +56,11 @@ class FlashUpdates:
     def begin(self, kind, number, size, digest, envelope):
         """Begin to collect update `number`, in place of what was collected before; return a Collection.
 
-        Raises OSError, and that of `room` before anything is erased.
+        Raises OSError, and that of `room`, or 16 if both slots are in use, before anything is erased.
         """
         self.room(kind, size)
-        stored.forget(self.flash.folder)
         slot = self._target(kind)
+        stored.forget(self.flash.folder)
         self.flash.place(slot).free()
         slot_record.begin_floors(self._store, self.flash.folder)
         head = [kind, number, size, digest, slot, False, envelope]
@@ -122,7 +122,7 @@ class FlashUpdates:
         for slot in (1, 2):
             if slot not in taken:
                 return slot
-        raise OSError(_NO_SPACE, "both slots are in use")
+        raise OSError(_BUSY, "both slots are in use")
 
     def _free(self, *names):
         # Octets that are free when the files of these names are gone

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cpns.errors import MalformedMessage
 from gateway_agent.updates.update_key import UpdateKey
-from suit import envelope, frames, image
+from suit import file, frames, image
 from suit import numbers as n
 from suit.class_id import VENDOR
 from suit.coded import CodedImage
@@ -53,7 +53,7 @@ def read(octets: bytes, key: UpdateKey | None) -> Update:
     """
     if len(octets) > OCTETS_MAX:
         raise MalformedMessage(f"the file has more than {OCTETS_MAX} octets")
-    found = envelope.parse(octets)
+    found = file.read(octets)
     if found.image is None:
         raise MalformedMessage("the file has no image: it is what travels to boards")
     if found.vendor_id != VENDOR:

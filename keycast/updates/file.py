@@ -9,6 +9,7 @@ from keycast.hardware.catalogue import all_boards
 from private_store import plain_file
 from private_store.errors import StoreUnusable
 from suit import class_id, envelope
+from suit import file as suit_file
 from suit import image as images
 from suit.labels import TAG_ENVELOPE
 from suit.show import Shown, shown
@@ -27,7 +28,7 @@ class UpdateFile(NamedTuple):
 
 def read(path: Path) -> UpdateFile:
     """Return the update in the file `path`. Raises MalformedMessage for one that boards refuse, StoreUnusable."""
-    found = envelope.parse(octets(path))
+    found = suit_file.read(octets(path))
     said = shown(found, class_texts())
     if said.frames_fit is False:
         raise MalformedMessage("the hashes of the frames are not those of the image")

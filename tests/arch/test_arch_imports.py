@@ -45,6 +45,7 @@ CPYTHON_ONLY = (
     "device_agent/host/",
     "suit/build.py",
     "suit/coded.py",
+    "suit/file.py",
     "suit/image.py",
     "suit/show.py",
 )

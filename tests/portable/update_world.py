@@ -32,13 +32,13 @@ def record(agent_number=4, trial=0, wanted=0, reason=n.NO_REASON):
 class Flash:
     """A ports.Updates in memory, which outlives the agent. `free`: octets; `fails`: writing raises OSError (5).
 
-    `small_heap`: an agent in a file has no room.
+    `small_heap`: an agent in a file has no room; `no_slot`: both slots are in use.
     """
 
     def __init__(self, state):
         self.record = state
         self.free = 1 << 20
-        self.fails = self.small_heap = False
+        self.fails = self.small_heap = self.no_slot = False
         self.restarts = self.begun = self.dropped = 0
         self.collection = None
 
@@ -51,6 +51,8 @@ class Flash:
     def room(self, kind, size):
         if self.small_heap:
             raise OSError(12)
+        if self.no_slot:
+            raise OSError(16)
         if size > self.free:
             raise OSError(28)
 

@@ -131,9 +131,14 @@ def test_the_good_slot_is_not_overwritten_after_a_start_that_could_not_read_the_
     assert (board.updates.flash.running(), collection.slot) == (0, 2)
     collection.close()
     board.updates.flash.slot = 2
-    for use in (board.updates.resume, lambda: board.begin(6)):
-        with pytest.raises(OSError, match="both slots are in use"):
+    for use in (lambda: board.begin(6), board.updates.resume):
+        with pytest.raises(OSError, match="both slots are in use") as refused:
             use()
+        assert refused.value.errno == 16
+    board.updates.flash.slot = 0
+    again = board.updates.resume()
+    assert again.number == 5  # nothing was erased for what found no slot
+    again.close()
 
 
 def test_frames_that_are_of_no_use_any_more_are_not_stored(board):

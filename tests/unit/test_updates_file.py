@@ -1,10 +1,14 @@
 """The signed file of an update, as a gateway checks it before it offers anything."""
 
+from pathlib import Path
+
 import pytest
 
-from cpns.cborlite import Tag, decode, encode
+from cpns.cborlite import Tag, append_head, decode, encode
 from cpns.errors import CpnsError, MalformedMessage, NotAuthentic
 from gateway_agent.updates import update_file
+from keycast.updates import file as shown
+from suit import labels as l
 from suit import numbers as n
 from suit.coded import CodedImage
 from suit.envelope import FRAMES_URI, IMAGE_URI
@@ -91,6 +95,42 @@ def test_an_update_of_another_maker_is_refused(monkeypatch: pytest.MonkeyPatch) 
         file = signed(7, IMAGE)
     with pytest.raises(MalformedMessage, match="for boards of another maker"):
         update_file.read(file, KEY.public)
+
+
+def of_components(count: int, *, said: int | None = None) -> bytes:
+    """A file whose manifest has, or says that it has, so many components."""
+    value = decode(signed(7, IMAGE), n.IMAGE_MAX).value
+    manifest = decode(value[l.MANIFEST])
+    paths = bytearray()
+    append_head(paths, 0x80, count if said is None else said)
+    common = b"\xa2\x02" + paths + b"\x81\x41a" * count + b"\x04\x40"
+    return bytes(encode(Tag(107, value | {l.MANIFEST: encode(manifest | {l.COMMON: common})})))
+
+
+@pytest.mark.parametrize("count", [341, 10_000, 100_000])
+@pytest.mark.req("SEC-30")
+def test_a_manifest_with_more_components_than_boards_read_is_refused_for_them(tmp_path: Path, count: int) -> None:
+    """Without decoding any, as a manifest for boards is short."""
+    sentence = f"the manifest has {count} components, and boards read 2"
+    path = tmp_path / "update.suit"
+    path.write_bytes(of_components(count))
+    for read in (lambda: update_file.read(path.read_bytes(), KEY.public), lambda: shown.read(path)):
+        with pytest.raises(MalformedMessage) as refused:
+            read()
+        assert refused.value.reason == sentence
+
+
+def test_a_manifest_that_is_refused_for_something_else_is_told_so() -> None:
+    file = of_components(10_000)
+    for octets, sentence in (
+        (of_components(2), "not the one whose digest is signed"),
+        (file.replace(b"\x02\x99\x27\x10", b"\x02\x59\x27\x10"), "not the one whose digest is signed"),
+        (bytes(encode(Tag(107, {l.MANIFEST: b"\xa1\x03"}))), "lacks its element 2"),
+        (bytes(encode(Tag(107, {l.MANIFEST: b"\xbf\x03\xff"}))), "lacks its element 2"),
+        (bytes(encode(Tag(107, {l.MANIFEST: b"\xa2\x01\x81\x01\x03\x40"}))), "lacks its element 2"),
+    ):
+        with pytest.raises(MalformedMessage, match=sentence):
+            update_file.read(octets, KEY.public)
 
 
 def test_a_file_with_any_octet_changed_is_refused() -> None:
