@@ -37,7 +37,9 @@ def require(update: Envelope) -> None:
             raise MalformedMessage("the image of the firmware is no application for an ESP32")
         return
     found = files(image)
-    needed = (*NEEDED, OF_VAL_CLIENT) if update.class_id == class_id(agent(MPY, val_client=True)) else NEEDED
+    needed = list(NEEDED)
+    if update.class_id == class_id(agent(MPY, val_client=True)):
+        needed.append(OF_VAL_CLIENT)
     for name in needed:
         if name not in found:
             raise MalformedMessage(
