@@ -43,9 +43,12 @@ def read(path: Path, most: int, fault: Fault = StoreUnusable, *, missing: str = 
 
 
 def require_new(path: Path, fault: Fault = StoreUnusable) -> None:
-    """Raise `fault` if there is something at `path`, for commands that work long before they write."""
+    """Raise `fault` if there is something at `path`, or no folder for it, for commands that work long before they
+    write."""
     if os.path.lexists(path):
         raise fault(f"{path} exists already.", "Use it, or move it away first.")
+    if not path.parent.is_dir():
+        raise fault(f"There is no folder {path.parent} for {path.name}.", "Make it first, or name another file.")
 
 
 def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:

@@ -169,6 +169,9 @@ def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None
 def test_what_is_lacking_of_a_signature_is_said(tmp_path: Path, agent: Path) -> None:
     lacking = keycast("update", "sign", agent, folder=tmp_path)
     assert lacking.returncode == 2 and "name the file to write with -o" in lacking.stderr
+    for words in (("key", "no/update.key"), ("sign", agent, "-o", "no/a.suit", "--key", "update.key")):
+        nowhere = keycast("update", *words, folder=tmp_path)  # before it asks for a passphrase
+        assert nowhere.returncode == 1 and "There is no folder no for" in nowhere.stderr
     half = keycast("update", "sign", "-o", "x", "--key", "y", "--firmware", "z", folder=tmp_path)
     assert half.returncode == 2 and "--firmware and --board" in half.stderr
 

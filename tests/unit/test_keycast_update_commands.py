@@ -13,7 +13,7 @@ from gateway_agent.control import ControlSocket
 from keycast.program import program
 from keycast.services.steering import commands
 from tests.unit.home_world import BOARDS, SG, Home
-from tests.unit.update_world import image, signed
+from tests.unit.update_world import Board, image, signed
 
 # the command blocks this thread while the gateway answers in the loop of another one
 pytestmark = pytest.mark.real_time
@@ -63,9 +63,26 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
         assert (await desk.told("status"))["offers"] == []
 
 
+async def test_a_number_that_boards_have_passed_is_told_to_who_offers_it(tmp_path: Path) -> None:
+    """Such as one that was chosen by hand: no board takes it, and nobody else would say why."""
+    desk = Desk(tmp_path)
+    five = desk.file("five.suit", signed(5))
+    async with desk.home.running() as service:
+        await desk.home.live(service)
+        assert "this number or a higher one" not in (await desk.type("offer", five))[1]
+        for count, name in enumerate(("lamp", "door"), 1):
+            report = Board(None, key=b"")
+            report.agent_number = 4 + count
+            service.app.updates.handle(name, report.report_octets())
+            have = ("1 of them has", "2 of them have")[count - 1]
+            code, text = await desk.type("offer", five)
+            assert code == 0 and f"{have} this number or a higher one: no board takes a lower one" in text
+
+
 @pytest.mark.parametrize(
     ("words", "sentence", "code"),
     [
+        (("offer", "JUNK"), "the image of the agent is no ROMFS image", "malformed-message"),
         (("offer", "FILE", "--board", "lmap"), "there is no board 'lmap'. Did you mean 'lamp'?", "unknown"),
         (("offer", "FILE", "--group", "home/lihgts"), "Did you mean 'home/lights'?", "unknown"),
         (("offer", "FILE", "--board", "lamp", "--broadcast"), "a broadcast is for all boards", "usage"),
@@ -85,7 +102,13 @@ async def test_an_update_goes_from_one_board_to_all_and_is_withdrawn(tmp_path: P
 )
 async def test_what_is_wrong_is_said(tmp_path: Path, words: tuple[str, ...], sentence: str, code: str) -> None:
     desk = Desk(tmp_path)
-    files = {"FILE": signed(5), "OLDER": signed(4), "CUT": signed(6)[:-1], "OTHER": b"[gateway]\n"}
+    files = {
+        "FILE": signed(5),
+        "OLDER": signed(4),
+        "CUT": signed(6)[:-1],
+        "OTHER": b"[gateway]\n",
+    }
+    files["JUNK"] = signed(6, bytes(5000))
     names = {name: desk.file(name, octets) for name, octets in files.items()} | {"NONE": str(tmp_path / "NONE")}
     async with desk.home.running() as service:
         await desk.home.live(service)

@@ -65,9 +65,18 @@ def command(
     answer(
         offered,
         f"{what(offered)} is offered to {to_whom(offered)}{way}: {has}",
+        *_have_it(offered["updated_count"]),
         *([] if offered["is_verified"] else [_UNVERIFIED]),
         "How far they are: keycast update status",
     )
+
+
+def _have_it(count: int) -> list[str]:
+    """Return what to know of boards with this number or a higher one: for a number that is too low they are all."""
+    if not count:
+        return []
+    have = "1 of them has" if count == 1 else f"{count} of them have"
+    return [f"{have} this number or a higher one: no board takes a lower one than it has confirmed."]
 
 
 def what(offered: dict[str, Any]) -> str:
