@@ -16,7 +16,7 @@ class ImageRefused(GatewayError):
     @classmethod
     def no_folder(cls, folder: Path) -> "ImageRefused":
         """Return the fault for something that is no folder."""
-        return cls(f"There is no folder {folder}.", _MADE)
+        return cls(f"{folder} is no folder." if folder.exists() else f"There is no folder {folder}.", _MADE)
 
     @classmethod
     def no_agent(cls, folder: Path, name: str) -> "ImageRefused":

@@ -247,6 +247,7 @@ def test_links_pipes_and_folders_without_an_agent_are_refused(agent: Path, tmp_p
     (agent / "start.mpy").unlink()
     assert "holds no agent: it has no file start.mpy" in refusal(agent)
     assert "There is no folder" in refusal(tmp_path / "nowhere")
+    assert refusal(outside).startswith(f"{outside} is no folder.")
 
 
 @pytest.mark.req("SEC-30")
