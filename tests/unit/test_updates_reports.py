@@ -80,6 +80,42 @@ def test_every_state_and_reason_has_words(state: int, detail: int) -> None:
     assert bool(reports.reason_in_words(report)) == (state in (n.FELL_BACK, n.REFUSED))
 
 
+def test_what_a_board_does_is_said_in_words_that_stand_alone() -> None:
+    said = {
+        reports.in_words(UpdateReport((), b"", 4, 0, state, 5, detail), is_offered)
+        for state, detail, is_offered in (
+            (n.IDLE, 0, False),
+            (n.IDLE, 0, True),
+            (n.COLLECTING, n.NO_FLOOR, True),
+            (n.WAITING, 0, True),
+            (n.TRIAL, 0, True),
+            (n.FELL_BACK, n.NO_FLOOR, True),
+            (n.REFUSED, n.NO_ROOM, True),
+            (n.REFUSED, n.NO_FLOOR, True),
+        )
+    }
+    assert said == {
+        "wants no update",
+        "is offered an update",
+        "collects update 5",
+        "has update 5 and is about to restart",
+        "runs update 5 on trial",
+        "went back from update 5",
+        "refused update 5",
+        "takes no update",
+    }
+
+
+def test_a_board_accepts_eight_classes_at_most() -> None:
+    def octets(count: int) -> bytes:
+        return encode([n.REPORT, [bytes([of] * 16) for of in range(count)], b"", 0, 0, n.IDLE, 0, 0])
+
+    report = reports.request(octets(reports.CLASSES_MAX))
+    assert isinstance(report, UpdateReport) and len(report.class_ids) == reports.CLASSES_MAX
+    with pytest.raises(MalformedMessage, match="class IDs"):
+        reports.request(octets(reports.CLASSES_MAX + 1))
+
+
 def test_every_reason_of_a_board_has_words() -> None:
     known = {value for name, value in vars(n).items() if name in _REASON_NAMES}
     assert known == reports.REASONS.keys()
