@@ -62,7 +62,7 @@ def decode_prefix(data, offset=0, depth=DEPTH_MAX):
         raise MalformedMessage("CBOR: float or simple value")
     if n > 23:
         if n > 27:
-            raise MalformedMessage("CBOR: indefinite or reserved length")
+            raise MalformedMessage("CBOR: no definite length")
         size = 1 << n - 24
         if size > len(data) - offset:
             raise MalformedMessage("CBOR: truncated")

@@ -37,10 +37,8 @@ def read(octets):
         raise MalformedMessage("the manifest has a sequence number above %d" % n.NUMBER_MAX)
     common = _map(manifest[l.COMMON], "the common part of the manifest", (l.COMPONENTS, l.SHARED))
     paths = common[l.COMPONENTS]
-    if not isinstance(paths, list) or not paths:
-        raise MalformedMessage("the manifest has no component")
-    if len(paths) > COMPONENTS_MAX:
-        raise MalformedMessage("the manifest has %d components, and boards read %d" % (len(paths), COMPONENTS_MAX))
+    if not isinstance(paths, list) or not 0 < len(paths) <= COMPONENTS_MAX:
+        raise MalformedMessage("the manifest has no component, or more than %d" % COMPONENTS_MAX)
     for path in paths:
         if not isinstance(path, list) or [part for part in path if not isinstance(part, bytes)]:
             raise MalformedMessage("a component is not named by a list of byte strings")

@@ -38,7 +38,7 @@ NO_ROOM = 16
 FLASH_FAILED = 17
 NO_HEAP = 18  # its code runs in the flash, which has no two slots, and its heap has no room for an agent in a file
 NO_FLOOR = 19  # its record of the numbers is damaged, so that any number might be an old one
-SLOTS_IN_USE = 20  # it runs one slot, and its record names the other one: at its start it could not be read
+NO_SLOT = 20  # it runs one slot, and its record names the other one: at its start it could not be read
 
 BLOCK = 1024  # octets of a coded frame
 ENVELOPE_MAX = 1024  # octets of an envelope without its image

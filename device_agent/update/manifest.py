@@ -185,4 +185,4 @@ def _collect(service, update, collection):
 
 
 def _of(error):
-    return {_ENOSPC: n.NO_ROOM, _EBUSY: n.SLOTS_IN_USE, _ENOMEM: n.NO_HEAP}.get(error.args[0], n.FLASH_FAILED)
+    return {_ENOSPC: n.NO_ROOM, _EBUSY: n.NO_SLOT, _ENOMEM: n.NO_HEAP}.get(error.args[0], n.FLASH_FAILED)

@@ -36,7 +36,7 @@ class FlashUpdates:
         return slot_record.load(self._store, self.flash.folder)
 
     def room(self, kind, size):
-        """Raise OSError 28, with the octets needed and free, if an image of `size` octets has no room."""
+        """Raise OSError 28 if an image of `size` octets has no room."""
         from suit.erasure import Code
 
         code, limit = Code(size), self.flash.room(kind)
@@ -51,7 +51,7 @@ class FlashUpdates:
         elif size > limit:
             needed, free = size, limit
         if needed > free:
-            raise OSError(_NO_SPACE, "the image needs %d octets, and %d are free" % (needed, free))
+            raise OSError(_NO_SPACE)
 
     def begin(self, kind, number, size, digest, envelope):
         """Begin to collect update `number`, in place of what was collected before; return a Collection.
@@ -122,7 +122,7 @@ class FlashUpdates:
         for slot in (1, 2):
             if slot not in taken:
                 return slot
-        raise OSError(_BUSY, "both slots are in use")
+        raise OSError(_BUSY)
 
     def _free(self, *names):
         # Octets that are free when the files of these names are gone

@@ -36,7 +36,7 @@ REASONS = {
     n.FLASH_FAILED: "its flash cannot be written",
     n.NO_HEAP: "its code runs in its flash, which has no two slots, and its memory has no room for it: use a cable",
     n.NO_FLOOR: "its record of the numbers is damaged, so it takes none: use `keycast board rescue`",
-    n.SLOTS_IN_USE: "both of its slots are in use, as its start could not read which one is to run: restart it",
+    n.NO_SLOT: "both of its slots are in use, as its start could not read which one is to run: restart it",
 }
 """Why a board went back or refused, in words that complete "because ..."."""
 

@@ -291,7 +291,7 @@ def test_what_a_board_refuses():
         (n.TRIED_BEFORE, Update(5), {"record": record(wanted=5, reason=n.NOT_CONFIRMED)}, 0),
         (n.NO_ROOM, Update(), {"free": 4000}, 0),
         (n.NO_HEAP, Update(), {"small_heap": True}, 0),
-        (n.SLOTS_IN_USE, Update(), {"no_slot": True}, 0),
+        (n.NO_SLOT, Update(), {"no_slot": True}, 0),
         (n.FLASH_FAILED, Update(), {"fails": True}, 1),
     ):
         reason, world = refused(update, **flash)

@@ -81,7 +81,7 @@ def test_every_value_has_one_form():
     octets = w.enveloped()
     assert octets[:3] == b"\xd8\x6b\xa3"
     indefinite = reason(octets[:2] + b"\xbf" + octets[3:] + b"\xff")
-    assert indefinite == "the envelope cannot be read: CBOR: indefinite or reserved length"
+    assert indefinite == "the envelope cannot be read: CBOR: no definite length"
     assert "longer form" in reason(octets[:2] + b"\xb8\x03" + octets[3:])
     assert "repeated" in reason(octets[:2] + b"\xa4" + octets[3:] + encode("#frames") + encode(w.PAGES))
     indefinite = w.manifest()[:-1] + b"\xff"
@@ -114,11 +114,8 @@ def test_components_that_boards_do_not_have():
     outside = w.manifest(paths=((b"..", b"main.py"), (b"frames",)))
     assert "boards do not have: ../main.py, frames" in reason(w.enveloped(outside))
     assert "list of byte strings" in reason(w.enveloped(w.manifest(paths=(("agent",), (b"frames",)))))
-    for count in (3, 100):
-        many = w.enveloped(w.manifest(paths=((b"a",),) * count))
-        assert reason(many) == "the manifest has %d components, and boards read 2" % count
-    for paths in ((), b"agent", 5):
-        assert reason(w.enveloped(w.manifest(paths=paths))) == "the manifest has no component"
+    for paths in ((), b"agent", 5, ((b"agent",),) * 3):
+        assert reason(w.enveloped(w.manifest(paths=paths))) == "the manifest has no component, or more than 2"
     one = [l.OVERRIDE, w.image(), 1, 15, 2, 15]
     one = w.manifest(paths=((b"agent",),), shared=one, validate=[3, 15], install=[20, {21: "#image"}, 21, 2, 3, 15])
     assert reason(w.enveloped(one)) == "the manifest does not have an image and its frames"

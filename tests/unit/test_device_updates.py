@@ -132,9 +132,9 @@ def test_the_good_slot_is_not_overwritten_after_a_start_that_could_not_read_the_
     collection.close()
     board.updates.flash.slot = 2
     for use in (lambda: board.begin(6), board.updates.resume):
-        with pytest.raises(OSError, match="both slots are in use") as refused:
+        with pytest.raises(OSError) as refused:
             use()
-        assert refused.value.errno == 16
+        assert refused.value.args == (16,)
     board.updates.flash.slot = 0
     again = board.updates.resume()
     assert again.number == 5  # nothing was erased for what found no slot
@@ -151,9 +151,9 @@ def test_frames_that_are_of_no_use_any_more_are_not_stored(board):
 
 def test_an_image_without_room_is_refused_before_anything_is_erased(board):
     board.begin().close()
-    with pytest.raises(OSError, match=r"needs .* octets, and .* are free") as error:
+    with pytest.raises(OSError) as error:
         board.updates.begin("agent", 2, 1 << 45, bytes(32), b"")
-    assert error.value.args[0] == 28
+    assert error.value.args == (28,)
     left = board.updates.resume()
     assert left.number == 1
     left.drop()
