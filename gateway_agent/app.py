@@ -5,9 +5,7 @@
     ...
     await app.close()
 
-The state folder holds `identity.key` (EDHOC), `signing.key` (broadcasts), `sessions.db` (credentials, OSCORE contexts),
-`store/` (inventory, keys, tree masters), `updates/` (signed files for boards) and `control.sock`. All of it is private
-to the user that the gateway runs as.
+The files of its state folder are named in `state_files.py`.
 """
 
 import asyncio
@@ -42,6 +40,16 @@ from gateway_agent.radios.medium import Health, Radio
 from gateway_agent.registrar import Registrar
 from gateway_agent.sessions import PneSessions
 from gateway_agent.sightings import Sightings
+from gateway_agent.state_files import (
+    IDENTITY_FILE,
+    NEXT_SIGNING_FILE,
+    SESSIONS_FILE,
+    SIGNING_FILE,
+    STORE_FOLDER,
+    UPDATES_FOLDER,
+    own_keys,
+    way_back,
+)
 from gateway_agent.store.errors import RESTORE_BACKUP, StoreDamaged, StoreFailed
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from gateway_agent.updates.resource import PATH as UPDATE_PATH
@@ -60,39 +68,10 @@ from message_plane.links.link import Link
 from message_plane.links.udp import UdpLink, host_and_port
 from message_plane.resource import Answer
 from message_plane.session_file import SessionFile
-from private_store import contents, files, folders, last_backup, restoring
+from private_store import contents, files, last_backup
 
 if TYPE_CHECKING:
     from message_plane.links.mqtt_brokers import BrokerState
-
-IDENTITY_FILE = "identity.key"
-SIGNING_FILE = "signing.key"
-NEXT_SIGNING_FILE = "signing.key.next"  # while the signing key rolls over
-SESSIONS_FILE = "sessions.db"
-STORE_FOLDER = "store"
-UPDATES_FOLDER = "updates"
-SERVER_FOLDER = "server"  # of an embedded CPNS Server
-SEAL_FOLDER = "seal"  # of a gateway that is a VAL client
-
-
-def own_keys(config: GatewayConfig) -> tuple[OwnIdentity, BroadcastSigningKey]:
-    """Return the gateway's two keys; at the first start they are made. Raises IdentityError, StoreDamaged."""
-    folder = config.gateway.state_dir
-    folders.make(folder, StoreDamaged)
-    if restoring.unfinished(folder):
-        raise StoreDamaged(
-            f"A restore of {folder} was cut short.", "Start the gateway, which finishes it, or restore again."
-        )
-    identity = OwnIdentity.kept(folder / IDENTITY_FILE, config.gateway.id, "gateway", way_back(IDENTITY_FILE))
-    return identity, BroadcastSigningKey.kept(folder / SIGNING_FILE, way_back(SIGNING_FILE), identity)
-
-
-def way_back(name: str) -> str:
-    """Return the sentences that tell a person what to do if the file `name` of the state folder is gone."""
-    return (
-        "Put back a backup: keycast gateway restore FILE. Without one, and with every board paired anew: "
-        f"keycast gateway lost {name}"
-    )
 
 
 class GatewayApp:

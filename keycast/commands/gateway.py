@@ -259,8 +259,8 @@ def credential(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     Example: keycast server add-gateway gw.home home $(keycast gateway credential) --open
     """
-    from gateway_agent.app import own_keys
     from gateway_agent.config.load import load
+    from gateway_agent.state_files import own_keys
 
     with sentences():
         identity, _ = own_keys(load(config))
@@ -442,8 +442,8 @@ def lost(
     Without its keys or sessions.db a gateway is a new one to its boards: each must be paired again.
     Example: keycast gateway lost sessions.db
     """
-    from gateway_agent.app import SIGNING_FILE
     from gateway_agent.config.load import load
+    from gateway_agent.state_files import SIGNING_FILE
     from keycast.copies import state_copies
     from private_store import contents
 

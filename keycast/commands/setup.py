@@ -138,7 +138,7 @@ def command(
             "mqtt_plain": mqtt_plain,
             "service": service,
         }
-        person = asking.NobodyThere() if yes else asking.AtTerminal()
+        person = asking.NobodyThere() if yes else _at_terminal()
         file = configuration_file.read(path, person.say)
         here = this_machine.look()
         try:
@@ -147,6 +147,12 @@ def command(
         except (KeyboardInterrupt, EOFError):
             beside(f"Ended by Ctrl-C: {file.path} is as it was, and so is everything else.")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _at_terminal() -> "Asking":
+    from keycast.setup.at_terminal import AtTerminal
+
+    return AtTerminal()
 
 
 def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool, address: str) -> None:

@@ -19,7 +19,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gateway_agent.app import (
+from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.core.restore import Counted
+from gateway_agent.core.restore import restore as begin_anew
+from gateway_agent.errors import GatewayError
+from gateway_agent.state_files import (
     IDENTITY_FILE,
     NEXT_SIGNING_FILE,
     SEAL_FOLDER,
@@ -29,15 +33,10 @@ from gateway_agent.app import (
     STORE_FOLDER,
     UPDATES_FOLDER,
 )
-from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.core.restore import Counted
-from gateway_agent.core.restore import restore as begin_anew
-from gateway_agent.errors import GatewayError
 from gateway_agent.store.errors import FAULTS
 from gateway_agent.store.store import DATABASE_FILE, GatewayStore
 from key_servers.cpns_server import databases, server_identity
 from key_servers.cpns_server import sqlite_database as server_database
-from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.cpns_server.database import ServerDatabase
 from key_servers.cpns_server.recovery import epochs_ahead
@@ -459,6 +458,8 @@ def _begin_epochs(new: Path, old: Callable[[], ServerDatabase | None], epochs: i
                 epochs = max(epochs, epochs_ahead(newest, copy) + 1)
 
     async def declare() -> tuple[str, ...]:
+        from key_servers.cpns_server.app import CpnsServer  # only here, as loading all of a Server takes long
+
         server = await CpnsServer.open(new, ServerConfig())
         try:
             return await server.restore(epochs, since_s)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gateway_agent.app import SERVER_FOLDER, STORE_FOLDER
 from gateway_agent.control import ask
 from gateway_agent.errors import GatewayError
+from gateway_agent.state_files import SERVER_FOLDER, STORE_FOLDER
 from gateway_agent.store.store import DATABASE_FILE
 from key_servers.cpns_server.sqlite_database import FILE_NAME
 from keycast.doctor.examination import Checked, worst

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway_agent.app import SEAL_FOLDER, SERVER_FOLDER, GatewayApp, own_keys
+from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.control import Command
 from gateway_agent.core.ports import Uplink
@@ -26,6 +26,7 @@ from gateway_agent.observe.log_lines import LogLines
 from gateway_agent.observe.observer import Observer
 from gateway_agent.observe.onlookers import Onlooker, open_onlookers, require_packages
 from gateway_agent.observe.sight import Sight
+from gateway_agent.state_files import SEAL_FOLDER, SERVER_FOLDER, own_keys
 from gateway_agent.store.errors import RESTORE_BACKUP
 from gateway_agent.uplinks.embedded import InProcessUplink
 from key_servers.cpns_server.app import CpnsServer

@@ -1,7 +1,7 @@
 """The CPNS Server elsewhere that a gateway trusts: its credential is bound to its name before the gateway starts."""
 
-from gateway_agent.app import SESSIONS_FILE, own_keys
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.state_files import SESSIONS_FILE, own_keys
 from message_plane.credentials import Credential
 from message_plane.session_file import SessionFile
 

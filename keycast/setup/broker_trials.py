@@ -10,7 +10,6 @@ from typing import Any
 
 from gateway_agent.config.load import parse
 from gateway_agent.errors import ConfigError
-from gateway_agent.home_assistant.trial import try_broker
 from gateway_agent.uplinks.by_kind import try_brokers
 from keycast.setup.answers import Answers, settings_of
 from keycast.setup.first_file import new_text
@@ -26,6 +25,8 @@ class BrokerTrials:
 
     def home_assistant(self, answers: Answers, password: str) -> str:
         """Connect to the broker of Home Assistant, and say nothing there."""
+        from gateway_agent.home_assistant.trial import try_broker  # its package belongs to an extra
+
         with _in_a_file(password) as typed:
             text = new_text(settings_of(replace(answers, mqtt_password_file=typed or answers.mqtt_password_file)))
             try:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from cpns import messages, numbers, uplink_form
-from gateway_agent.app import own_keys
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.errors import Refused
+from gateway_agent.state_files import own_keys
 from keycast.services import trusted_server
 from message_plane import credentials
 from message_plane.links.mqtt_topics import TAG_LEN

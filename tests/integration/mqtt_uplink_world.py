@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cpns import messages, numbers
-from gateway_agent.app import own_keys
 from gateway_agent.config.load import load
 from gateway_agent.config.schema import GatewayConfig
 from gateway_agent.core.pn_gateway import PnGateway
+from gateway_agent.state_files import own_keys
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from keycast.services import trusted_server

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from gateway_agent.app import SESSIONS_FILE
+from gateway_agent.state_files import SESSIONS_FILE
 from message_plane.links.mqtt_topics import down, tag_of, up
 from tests.integration.mqtt_street import is_datagram
 from tests.integration.mqtt_uplink_world import SG

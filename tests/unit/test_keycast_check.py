@@ -12,10 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cpns.errors import CpnsError
-from gateway_agent.app import SESSIONS_FILE
 from gateway_agent.config.load import load
 from gateway_agent.errors import GatewayError
 from gateway_agent.radios import ble_sender
+from gateway_agent.state_files import SESSIONS_FILE
 from http_door.errors import DoorError
 from key_servers.errors import ServerError
 from keycast.program import program

@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cpns import messages, numbers
-from gateway_agent.app import SIGNING_FILE
 from gateway_agent.config.load import load
 from gateway_agent.control import SOCKET_FILE
 from gateway_agent.observe import onlookers
+from gateway_agent.state_files import SIGNING_FILE
 from gateway_agent.uplinks import by_kind
 from key_servers.cpns_server.config import ServerConfig
 from keycast import main

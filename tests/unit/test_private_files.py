@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway_agent.app import own_keys
 from gateway_agent.errors import GatewayError
+from gateway_agent.state_files import own_keys
 from private_store import contents, files, restoring
 from tests.unit.private_world import ERRORS, KEY_FILES, STORES, beside, closed, full_disk, sqlite_file
 from tests.unit.test_gateway_app import config

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from gateway_agent.web import password
 from keycast.program import program
 from keycast.services import units
-from keycast.setup import asking, becoming_a_service, configuration_file, consequences, this_machine
+from keycast.setup import at_terminal, becoming_a_service, configuration_file, consequences, this_machine
 from keycast.setup.this_machine import ThisMachine
 from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST
@@ -105,7 +105,7 @@ class Leaving(Person):
 def test_ctrl_c_at_any_question_leaves_everything_as_it_was(
     file: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
 ) -> None:
-    monkeypatch.setattr(asking, "AtTerminal", Leaving)
+    monkeypatch.setattr(at_terminal, "AtTerminal", Leaving)
     monkeypatch.setattr("keycast.commands.setup._is_at_terminal", lambda: True)
     if is_there:
         file.write_text(BY_HAND)
@@ -322,7 +322,7 @@ def test_passwords_are_in_private_files_beside_the_configuration_and_in_no_answe
 
 def test_a_password_that_is_typed_gets_a_file_of_its_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"Home Assistant see": True, "Which user": "ha", "Password of ha": "correct horse"}
-    monkeypatch.setattr(asking, "AtTerminal", lambda: Person(answers | {"What now": "Keep"}))
+    monkeypatch.setattr(at_terminal, "AtTerminal", lambda: Person(answers | {"What now": "Keep"}))
     monkeypatch.setattr("keycast.commands.setup._is_at_terminal", lambda: True)
     code, printed, _ = setup(str(file))
     beside = file.with_name("keycast.mqtt")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from gateway_agent.app import own_keys
 from gateway_agent.observe.observer import ServerFacts
+from gateway_agent.state_files import own_keys
 from gateway_agent.val_client.app import GROUPS_FILE
 from gateway_agent.val_client.bridged_groups import BridgedGroup, BridgedGroups
 from gateway_agent.val_client.gmk_store import GmkStore, StoredGmk

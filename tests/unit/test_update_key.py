@@ -9,9 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from device_agent.update import key as board_key
-from gateway_agent.app import GatewayApp, own_keys
+from gateway_agent.app import GatewayApp
 from gateway_agent.config.load import parse
 from gateway_agent.config.schema import GatewayConfig
+from gateway_agent.state_files import own_keys
 from gateway_agent.updates.section import UpdateSection
 from gateway_agent.updates.update_key import UpdateKey
 from keycast.provisioning.board import flash_script, told_trust, trust_of

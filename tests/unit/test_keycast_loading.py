@@ -1,0 +1,71 @@
+"""What a command does not use it does not load, as a person waits for it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.home_world import configured
+
+GATEWAY = {"aiocoap", "lakers", "zeroconf", "netifaces"}  # what only a gateway that runs needs
+TERMINAL = {"questionary", "prompt_toolkit"}
+BROKERS = {"aiomqtt", "paho"}
+HELP = {"markdown_it", "pygments"}  # of the texts of --help
+PAGE = {"aiohttp", "jinja2", "segno"}
+ALL = GATEWAY | TERMINAL | BROKERS | HELP | PAGE
+CODE = """
+import sys
+sys.argv[0] = "keycast"
+from keycast import main
+try:
+    main()
+finally:
+    print("LOADED", *{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+def loaded(folder: Path, *words: str) -> tuple[int, set[str]]:
+    """The exit code of a command, and the packages that it has loaded."""
+    run = [sys.executable, "-c", CODE, *words]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, set(done.stderr.rpartition("LOADED")[2].split())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    configured(tmp_path)
+    (tmp_path / "passphrase").write_text("a long passphrase for it\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("gateway", "credential"), 0),
+        (("gateway", "backup", "home.backup", "--passphrase-file", "passphrase"), 1),  # there is no state yet
+        (("gateway", "restore", "none.backup", "--passphrase-file", "passphrase"), 1),
+        (("status",), 1),
+        (("group", "list"), 1),
+        (("board", "pair", "lamp"), 1),
+        (("log", "show"), 1),
+        (("update", "status"), 1),
+        (("server", "status"), 1),
+        (("server", "backup", "server.backup", "--passphrase-file", "passphrase"), 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_command_loads_neither_what_runs_a_gateway_nor_what_asks(
+    folder: Path, words: tuple[str, ...], code: int
+) -> None:
+    found, packages = loaded(folder, *words)
+    assert found == code and "pydantic" in packages
+    assert not packages & ALL
+
+
+def test_setup_that_asks_nothing_loads_nothing_to_ask_with(folder: Path) -> None:
+    """It tries what a gateway does at its start, so it loads that."""
+    found, packages = loaded(folder, "setup", "--yes", "--pn", "attic", "keycast.toml")
+    assert found == 0 and "attic" in (folder / "keycast.toml").read_text() and packages >= {"aiocoap", "tomlkit"}
+    assert not packages & (TERMINAL | BROKERS | HELP)
