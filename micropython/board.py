@@ -182,7 +182,7 @@ async def _main():
         running.append(radio.run())  # pyright: ignore[reportAttributeAccessIssue]
     node = Node(storage, links, media, clock, os.urandom, watch.on_event, UpdatesOnDemand(storage))
     gc.threshold(tuning.GARBAGE_MAX)
-    running += [watch.run(node), node.run(), app.keep_running(node), console.serve(lambda: _describe(node))]
+    running += [watch.run(node), node.run(), app.keep_running(node), console.serve(lambda: _describe(node, links))]
     if LIGHT_PIN >= 0:
         running.append(_blink())
     if BUTTON_PIN >= 0 or not node.paired:
@@ -190,11 +190,11 @@ async def _main():
     await asyncio.gather(*running)  # ends with the first error
 
 
-def _describe(node):
+def _describe(node, links):
     try:
         from describe import who
 
-        who(node, NAME, storage.cleared, station, radio)
+        who(node, NAME, storage.cleared, station, radio, links)
     except MemoryError:
         print("keycast: who {}")
     sys.modules.pop("describe", None)

@@ -52,6 +52,8 @@ class AskedBoard(NamedTuple):
     its radio had at the worst moment. `cleared` is True if what is erased leaves its flash. `server_fingerprint` is
     that of the CPNS Server that it trusts, by which people compare, and `own_fingerprint` that of its own credential.
     `slot` is where its agent lies, 0 for one flashed by cable, and `update` the number of the update that it came with.
+    `cut` are the datagrams since its start that found no room in its heap, `dropped` those that its network did not
+    take, `empty` those without an octet, after each of which it opened a socket anew.
     """
 
     runs: Runs
@@ -69,6 +71,9 @@ class AskedBoard(NamedTuple):
     own_fingerprint: str = ""
     update: int | None = None
     slot: int | None = None
+    cut: int | None = None
+    dropped: int | None = None
+    empty: int | None = None
 
 
 def ask(device: str) -> AskedBoard:
@@ -118,6 +123,9 @@ def of_agent(octets: bytes) -> AskedBoard:
         text("credential"),
         number("update"),
         number("slot"),
+        number("cut"),
+        number("dropped"),
+        number("empty"),
     )
 
 

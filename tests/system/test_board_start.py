@@ -315,6 +315,9 @@ async def test_a_tool_asks_who_the_board_is(one):
         "cleared": told["cleared"],
         "update": 0,
         "slot": 0,
+        "cut": 0,
+        "dropped": 0,
+        "empty": 0,
     }
 
 

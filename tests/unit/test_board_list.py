@@ -29,12 +29,12 @@ ROM = Port("/dev/ttyACM1", "303a:1001", "AA:BB", "/dev/ttyACM1", "1-1.5")
 MOUSE = Port("/dev/ttyACM9", "1546:01a7", None, "/dev/ttyACM9", "1-1.4")
 AGENT = AskedBoard(
     *("agent", "1.25.0", "", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True, ("wifi", "ble")),
-    *("8c81-42e9-fcd2-fa17", "1b02-0c13-7d7d-90aa", 7, 2),
+    *("8c81-42e9-fcd2-fa17", "1b02-0c13-7d7d-90aa", 7, 2, 3, 0, 1),
 )
 WHO = (
     b'keycast: who {"agent": "0.1.0", "micropython": "1.25.0", "board": "", "pne_id": "lamp.hall", "cleared": true, '
     b'"gateway_id": "gw.home", "server": "8c81-42e9-fcd2-fa17", "credential": "1b02-0c13-7d7d-90aa", '
-    b'"groups": 2, "radio_lowest": 12000, "update": 7, "slot": 2, "state": "running", '
+    b'"groups": 2, "radio_lowest": 12000, "update": 7, "slot": 2, "cut": 3, "dropped": 0, "empty": 1, "state": "running", '
     b'"radios": ["ble", "wifi", "lora"]}\r\n'
 )
 BANNER = b"\r\nMicroPython v1.26.1 on 2025-09-11; Generic ESP32C3 module with ESP32C3\r\nType help\r\n>>> "
@@ -282,6 +282,8 @@ def test_a_person_sees_identity_groups_and_the_least_memory_of_the_radio(typed: 
     assert "trusts the CPNS Server 8c81-42e9-fcd2-fa17, which must know it as 1b02-0c13-7d7d-90aa;" in shown
     assert "the radio had 12000 octets at least" in shown and "the next step" in shown
     assert shown.count("erased keys can be read in its flash") == 1
+    assert "datagrams that found no room in its heap: 3; empty datagrams: 1" in shown
+    assert "its network did not take" not in shown
 
 
 def test_a_person_sees_who_has_a_port(typed: Any) -> None:

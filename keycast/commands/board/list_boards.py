@@ -28,6 +28,11 @@ _RUNS = {
     "other": "another program",
     "silent": "nothing comes from it",
 }
+_LOST = (
+    "datagrams that found no room in its heap: {}",
+    "datagrams that its network did not take: {}",
+    "empty datagrams: {}",
+)
 
 
 def command(
@@ -107,7 +112,9 @@ def _what_runs(seen: "Seen") -> str:
     what = f"{identity}: agent {found.agent}{update} on MicroPython {found.micropython}, {found.state}"
     known = f", which must know it as {found.own_fingerprint}" if found.own_fingerprint else ""
     server = f"; it trusts the CPNS Server {found.server_fingerprint}{known}" if found.server_fingerprint else ""
-    return f"{what}, {found.group_count or 0} Service Groups{server}{lowest}{kept}"
+    counts = (found.cut, found.dropped, found.empty)
+    lost = "".join(f"; {words.format(count)}" for words, count in zip(_LOST, counts, strict=True) if count)
+    return f"{what}, {found.group_count or 0} Service Groups{server}{lowest}{lost}{kept}"
 
 
 def _row(seen: "Seen", step: str) -> dict[str, Any]:
@@ -135,6 +142,9 @@ def _row(seen: "Seen", step: str) -> dict[str, Any]:
         "radios": list(told.radios) if told and told.radios is not None else None,
         "radio_lowest": told.radio_lowest if told else None,
         "cleared": told.cleared if told else None,
+        "cut_count": told.cut if told else None,
+        "dropped_count": told.dropped if told else None,
+        "empty_count": told.empty if told else None,
         "next": step,
     }
 
