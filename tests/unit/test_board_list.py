@@ -34,8 +34,8 @@ AGENT = AskedBoard(
 WHO = (
     b'keycast: who {"agent": "0.1.0", "micropython": "1.25.0", "board": "", "pne_id": "lamp.hall", "cleared": true, '
     b'"gateway_id": "gw.home", "server": "8c81-42e9-fcd2-fa17", "credential": "1b02-0c13-7d7d-90aa", '
-    b'"groups": 2, "radio_lowest": 12000, "update": 7, "slot": 2, "cut": 3, "dropped": 0, "empty": 1, "state": "running", '
-    b'"radios": ["ble", "wifi", "lora"]}\r\n'
+    b'"groups": 2, "radio_lowest": 12000, "update": 7, "slot": 2, "cut": 3, "dropped": 0, "empty": 1, '
+    b'"state": "running", "radios": ["ble", "wifi", "lora"]}\r\n'
 )
 BANNER = b"\r\nMicroPython v1.26.1 on 2025-09-11; Generic ESP32C3 module with ESP32C3\r\nType help\r\n>>> "
 
