@@ -166,7 +166,7 @@ def test_an_address_is_an_ipv4_address_with_or_without_port(text, address):
     "text", ["", "gatt", "1.2.3", "1.2.3.4.5", "1.2.3.256", "-1.2.3.4", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:-1"]
 )
 def test_all_else_is_no_address(text):
-    with pytest.raises(ValueError, match="not an IPv4 address|invalid literal"):
+    with pytest.raises(ValueError, match=r"not an IPv4 address|invalid literal"):
         udp.UdpLink.address(None, text)
 
 
