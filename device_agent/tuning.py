@@ -46,7 +46,6 @@ PULL_ONLINE = 5000  # ms between pulls when network or PN GW come back, as broad
 UPDATE_LEISURE = 5000  # at most, before a report and a first pull: what all boards hear, they hear at once
 UPDATE_REPORT_EVERY = 86400 * 1000
 UPDATE_REPORT_ALONE = 3600000  # of a board in no group, or in end-to-end ones: the PN GW hears of it by nothing else
-UPDATE_OVERHEARD_LEISURE = 60000  # at most, before the report of such a board that hears of another tree
 UPDATE_RETRY_MIN = 60000  # after a report without answer; twice as long each time, but while an update is on trial
 UPDATE_RETRY_MAX = 3600000
 UPDATE_PULL_RETRY = 10000  # from a pull without answer to a report, also if the PN GW is asked too much

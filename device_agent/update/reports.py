@@ -12,10 +12,10 @@ from suit import numbers as n
 def report(service):
     """Report to the PN GW, and do what its answer asks for (flow). A PN GW without updates is not asked again.
 
-    A board that is alone asks it again all the same. An answer confirms what is on trial. The first update key that it
+    One that nothing else asks is asked all the same. An answer confirms what is on trial. The first update key that it
     names is kept. Raises as `Session.ask` does, and MalformedMessage for an answer of another form.
     """
-    identity, record = service.membership.identity, service.updates.state()
+    identity, record, every = service.membership.identity, service.updates.state(), service.every()
     if not record.trial:
         service.retry = min(2 * service.retry, tuning.UPDATE_RETRY_MAX)
     try:
@@ -29,11 +29,11 @@ def report(service):
         _, octets = yield from service.session.ask(OPTIONS, cborlite.encode(told))
     except Unknown:
         service.step_at = NEVER
-        service.report_at = _next(service) if service.alone else NEVER
+        service.report_at = NEVER if every == tuning.UPDATE_REPORT_EVERY else service.clock.now() + every
         return
     update_id, _, first_key, by_air = _answer(octets)
     service.retry = tuning.UPDATE_RETRY_MIN
-    service.report_at = _next(service)
+    service.report_at = service.later(tuning.UPDATE_LEISURE) + every
     if record.trial:
         service.updates.confirm()
         service.tell("update", {"state": "confirmed", "number": record.wanted, "reason": n.NO_REASON})
@@ -43,11 +43,6 @@ def report(service):
     if mine is None and first_key and record.refusal(False, 0) != n.NO_FLOOR:
         key.take(service.store, identity, first_key)
         service.refused = None  # it may have been for the lack of a key
-
-
-def _next(service):
-    every = tuning.UPDATE_REPORT_ALONE if service.alone else tuning.UPDATE_REPORT_EVERY
-    return service.later(tuning.UPDATE_LEISURE) + every
 
 
 def _offered(service, update_id, by_air):

@@ -41,11 +41,10 @@ class UpdateService:
         self.retry = tuning.UPDATE_RETRY_MIN
         self.hint_gap = tuning.UPDATE_HINT_EVERY  # between reports because of frames that anybody can send
         self._heard_at = self._looked_at = -tuning.UPDATE_HINT_EVERY
-        self._tree = None  # PN alias and generation that a board which is alone has heard of last
-        self._overheard_at = -tuning.UPDATE_REPORT_ALONE
+        self._tree, self._heed_at = None, 0  # the last one that was heeded, and when another one may be
         requests.resources[n.PATH] = self._asked
         receiver.kinds[cpns.FRAME_UPDATE] = self._hear
-        receiver.not_ours = self._overhear
+        receiver.not_ours = self.look
         self._go_on()
         self.restarted = self.collecting is not None  # since the update was begun
         self.hint()
@@ -62,14 +61,22 @@ class UpdateService:
         """Report soon: the session is new, or there is something to tell."""
         self.report_at = min(self.report_at, self.later(tuning.UPDATE_LEISURE))
 
-    @property
-    def alone(self):
-        """True if nothing else shows whether the PN GW knows the session: no key of it is waited for or pulled."""
-        return not [group for group in self.membership.groups.values() if not group.ring.end_to_end]
+    def every(self):
+        """Return the ms between reports: few if no pull shows this board that the PN GW has lost the session."""
+        for group in self.membership.groups.values():
+            if not group.ring.end_to_end:
+                return tuning.UPDATE_REPORT_EVERY
+        return tuning.UPDATE_REPORT_ALONE
 
-    def look(self):
-        """Report soon, if this board is alone."""
-        if self.alone:
+    def look(self, tree=None):
+        """Report soon if nothing else asks the PN GW, and because of `tree`, which anybody can send, once an hour.
+
+        `tree` is what `BroadcastReceiver.not_ours` gets: a PN GW that was restored has another generation (SEC-13).
+        """
+        now = self.clock.now()
+        if self.every() == tuning.UPDATE_REPORT_ALONE and (not tree or (tree != self._tree and now >= self._heed_at)):
+            if tree:
+                self._tree, self._heed_at = tree, now + tuning.UPDATE_REPORT_ALONE
             self.hint()
 
     def miss(self):
@@ -169,13 +176,6 @@ class UpdateService:
             pass
         if refused:
             self.receiver.refuse(refused)
-
-    def _overhear(self, tree):
-        # A PN GW that was restored has another generation, and no session. Anybody can send this: once an hour (SEC-13)
-        now = self.clock.now()
-        if tree != self._tree and now - self._overheard_at >= tuning.UPDATE_REPORT_ALONE and self.alone:
-            self._tree, self._overheard_at = tree, now
-            self.report_at = min(self.report_at, self.later(tuning.UPDATE_OVERHEARD_LEISURE))
 
     def _strange(self, kind, update_id):
         # Of an update that is not collected. Return None for a manifest that is to be looked at

@@ -159,21 +159,15 @@ def load(store, folder=None):
     octets = store.load(RECORD)
     if octets is not None:
         return SlotRecord(octets)
-    return SlotRecord(None, lost(store, RECORD) or store.load(_UPDATE_KEY) is not None or _marked(folder))
+    marked = folder and MARK in os.listdir(folder)
+    return SlotRecord(None, marked or lost(store, RECORD) or store.load(_UPDATE_KEY) is not None)
 
 
 def begin_floors(store, folder=None):
     """Have a board that gets its first update key this record before, and with `folder` MARK, so its loss is seen."""
     save(store, load(store, folder))
-    if folder and not _marked(folder):
+    if folder:
         open(folder + MARK, "wb").close()
-
-
-def _marked(folder):
-    try:
-        return bool(folder and os.stat(folder + MARK))
-    except OSError:
-        return False
 
 
 def save(store, record):

@@ -66,7 +66,7 @@ def test_a_board_in_no_group_that_hears_of_another_tree_reports_soon_and_at_most
     before = len(offers.reports)
     world.hear(beacon.build(key_of(7), "kitchen", PN_ALIAS, 1, 257, 7))
     assert len(offers.reports) == before
-    world.run_for(tuning.UPDATE_OVERHEARD_LEISURE)
+    world.run_for(tuning.UPDATE_LEISURE)
     assert len(offers.reports) == before + 1
     begun = world.clock.ms
     generation = 300
