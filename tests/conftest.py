@@ -80,6 +80,16 @@ def pytest_collection():
         gc.enable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Nor among what the tests of the files before have left: a board's code collects garbage hundreds of times."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()
+    return result
+
+
 def pytest_sessionfinish(session, exitstatus):
     if is_whole(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         seconds = round(time.monotonic() - session.config.stash[BEGUN_AT])
