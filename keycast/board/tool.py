@@ -39,7 +39,7 @@ def run(
     """
     lines: list[str] = []
     with subprocess.Popen(
-        [sys.executable, "-m", module, *words],
+        [sys.executable, "-P", "-m", module, *words],  # not with modules of the folder that a person is in
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

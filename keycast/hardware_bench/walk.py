@@ -81,7 +81,7 @@ def _run(check: Check, names: dict[str, str], lines: SerialLines) -> Result:
 
 
 def _command(check: Check, words: list[str]) -> Result:
-    program = [sys.executable, *(_OURS if words[0] == "keycast" else ("-m", words[0])), *words[1:]]
+    program = [sys.executable, "-P", *(_OURS if words[0] == "keycast" else ("-m", words[0])), *words[1:]]
     try:
         done = subprocess.run(
             program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=check.within_s, check=False

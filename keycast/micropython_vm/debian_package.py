@@ -4,6 +4,7 @@ apt checks signatures as always. It gets folders of its own, so that neither roo
 involved. The package's own dynamic loader starts the VM, so the host's C library does not matter.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -158,7 +159,15 @@ def _download(architecture: str, entry: str, work: Path) -> tuple[list[Path], st
     # `update` may fail in a hook that only root can run, although it has fetched the lists: `install` decides.
     for action in (["update"], ["--yes", "--download-only", "install", "micropython"]):
         try:
-            run = subprocess.run(["apt-get", "-q", *options, *action], capture_output=True, text=True, timeout=600)
+            run = subprocess.run(
+                ["apt-get", "-q", *options, *action],
+                env={**os.environ, "LC_ALL": "C"},  # its messages are read
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=600,
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return [], str(error)
         if run.returncode:

@@ -22,7 +22,7 @@ from keycast import places
 from keycast.micropython_vm import debian_package
 
 WANTED = "KEYCAST_MICROPYTHON"
-_MODULE_PATH = "MICROPYPATH"  # of a person's own programs, which may lack what is looked for here
+_OF_THE_VM = "MICROPY"  # how the variables of a person's own programs begin: MICROPYPATH, MICROPYINSPECT
 CACHE = places.CACHE / "micropython"
 OLDEST = (1, 25, 0)  # the first with ROMFS
 MODULES = (
@@ -45,7 +45,9 @@ WHAT_TO_INSTALL = (
     "`apt install micropython`; elsewhere put a `micropython` built from its sources on the path."
 )
 
-_PROBE = f"import sys, {', '.join(MODULES)}\nvfs.VfsRom\nprint(sys.implementation[1][:3], sys.maxsize)"
+# Modules of the folder that a person is in, or of ~/.micropython/lib, would be found first
+_OWN_MODULES = "import sys\nsys.path[:] = ['.frozen']"
+_PROBE = f"{_OWN_MODULES}\nimport {', '.join(MODULES)}\nvfs.VfsRom\nprint(sys.implementation[1][:3], sys.maxsize)"
 
 
 class NoVm(Exception):
@@ -72,10 +74,18 @@ class Vm:
 def probe(argv: Iterable[str]) -> Vm | None:
     """Start a VM and return it as a Vm, or None if it does not start, lacks a module, or is too old."""
     argv = tuple(argv)
-    environment = {name: value for name, value in os.environ.items() if name != _MODULE_PATH}
-    probing = [*argv, "-c", _PROBE]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_THE_VM)}
     try:
-        run = subprocess.run(probing, capture_output=True, text=True, timeout=20, check=True, env=environment)
+        run = subprocess.run(
+            [*argv, "-c", _PROBE],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=True,
+        )
         version_text, maxsize = run.stdout.rsplit(maxsplit=1)
         major, minor, patch = (int(part) for part in version_text.strip("()\n ").split(","))
     except (OSError, subprocess.SubprocessError, ValueError):

@@ -119,6 +119,14 @@ def test_words_of_a_board_in_the_lines_of_a_tool_are_safe_and_bounded(tmp_path: 
     assert ended.done and ended.last and ended.last.isprintable() and len(ended.text) < 10_000_000
 
 
+def test_a_tool_takes_no_module_of_the_folder_that_a_person_is_in(tmp_path: Path) -> None:
+    """Where programs for boards are, there may be a json.py of MicroPython."""
+    (tmp_path / "argparse.py").write_text("raise SystemError\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert tool.run("json.tool", ["--help"]).done
+
+
 def test_a_tool_that_waits_for_ever_is_ended(tmp_path: Path) -> None:
     (tmp_path / "waits.py").write_text("print('begun')\nimport threading; threading.Event().wait()")
     with pytest.MonkeyPatch.context() as patch:

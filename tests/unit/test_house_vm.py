@@ -1,6 +1,7 @@
 """Finding and fetching the VM: which archive is asked, and the sentence when there is none."""
 
 import hashlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -139,10 +140,37 @@ def test_a_vm_that_is_too_old_or_lacks_a_module_is_no_vm(tmp_path):
     assert vm.probe([str(tmp_path / "absent")]) is None
 
 
-def test_a_vm_is_found_whatever_modules_its_owner_has_elsewhere(monkeypatch):
+@pytest.mark.parametrize("place", ["MICROPYPATH", "the folder where they are", "HOME"])
+def test_a_vm_is_found_whatever_modules_its_owner_has_elsewhere(monkeypatch, tmp_path, place):
+    """Such as a json.py of a program for boards, which MicroPython takes in place of its own."""
     found = vm.ensure()
-    monkeypatch.setenv("MICROPYPATH", "/nowhere")
+    folder = tmp_path / (".micropython/lib" if place == "HOME" else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "json.py").write_text("raise ValueError\n")
+    if place.isupper():
+        monkeypatch.setenv(place, str(tmp_path))
+    else:
+        monkeypatch.chdir(folder)
+    shadowed = subprocess.run([*found.argv, "-c", "import json"], capture_output=True)
+    assert shadowed.returncode, "nothing is in the way"
     assert vm.probe(found.argv) == found
+
+
+def test_a_vm_that_a_person_wants_to_look_into_is_found_and_ends(monkeypatch):
+    found = vm.ensure()
+    monkeypatch.setenv("MICROPYINSPECT", "1")
+    assert vm.probe(found.argv) == found
+
+
+def test_the_messages_of_apt_are_understood_in_every_language(monkeypatch, tmp_path):
+    (tmp_path / "apt-get").write_text(
+        '#!/bin/sh\n[ "$LC_ALL" = C ] && echo "E: Could not resolve deb.debian.org" || printf "E: \\344"\nexit 100\n'
+    )
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    found, complaint = debian_package._download("i386", "Types: deb\n", tmp_path / "work")
+    assert not found and "could not be reached" in debian_package._explained(complaint)
 
 
 def test_a_64_bit_vm_gets_twice_the_heap():
