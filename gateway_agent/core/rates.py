@@ -17,9 +17,12 @@ of a tree may report one key at once; each report costs one or two MACs."""
 UPLINK_REQUESTS = (1 / 60, 24)
 """Requests to the CPNS Server on behalf of one PNE: per second, and burst. A board of 8 groups may join all of them
 again at each start."""
-TUNNELLED = (1 / 2, 32)
+TUNNELLED = (1 / 2, 64)
 """Datagrams of one PNE to the CPNS Server (docs/protocol.md section 11): per second, and burst. A board of 8 groups
-that starts anew sends about 12, with a handshake. Each may cost the Server a point multiplication."""
+that starts anew sends about 12, with a handshake; one that joins them all, and then loses its session and asks for all
+of them again, 34 within seconds. What CoAP repeats on the way to the PN GW counts once; a PNE that has waited in vain
+asks anew, and that counts, so a PN GW that is slow for a moment needs as many again. Each may cost the Server a point
+multiplication."""
 GKDK_LOSSES_PER_HOUR = 6
 """How often a PNE may lose its GKDK: each time the covers of its groups change, and the GKDK is sent again."""
 GKDK_REQUESTS_PER_HOUR = 4

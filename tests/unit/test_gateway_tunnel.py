@@ -122,6 +122,15 @@ async def test_one_board_has_four_datagrams_under_way(wide, world):
 
 
 @pytest.mark.req("SEC-19")
+async def test_a_full_board_that_joins_and_asks_for_everything_again_is_not_refused(world):
+    """It has 8 end-to-end groups, loses its session, and waits in vain for some answers of a slow gateway."""
+    board, handshake, groups = await world.board("lamp"), 4, 8
+    for _ in range(handshake + 2 * groups + handshake + groups + groups + groups):
+        assert messages.DATAGRAM in await through(board)
+    assert not world.gateway.counters["tunnel_too_many"]
+
+
+@pytest.mark.req("SEC-19")
 async def test_a_flood_of_one_board_ends_at_its_rate_and_does_not_touch_others(world):
     board, other = await world.board("lamp"), await world.board("plug")
     answers = [await through(board) for _ in range(rates.TUNNELLED[1] + 8)]
