@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from random import randbytes
@@ -220,6 +221,7 @@ def _that_fails(folder: Path) -> Path:
     """The files of an agent that raises an error as soon as it is imported."""
     sources = folder / "sources"
     sources.mkdir(parents=True)
+    shutil.copytree(compile.board_tree(val_client=False), folder / "mpy")
     for name in ("start.py", "board.py"):
         (sources / name).write_text("raise ValueError('no good')\n")
         compile.compile_file(name, sources / name, (folder / "mpy" / name).with_suffix(".mpy"), board_files.LEVEL)
