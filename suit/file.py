@@ -59,7 +59,9 @@ def _head(octets: bytes, at: int, major: int) -> tuple[int, int]:
     if at >= len(octets) or octets[at] >> 5 != major:
         raise MalformedMessage("another type")
     number, at = octets[at] & 31, at + 1
-    size = 1 << number - 24 if 23 < number < 28 else 0
-    if number > 27 or size > len(octets) - at:
+    if number < 24:
+        return number, at
+    size = 1 << number - 24
+    if size > min(4, len(octets) - at):  # no file is so long that it needs more
         raise MalformedMessage("no head")
-    return (int.from_bytes(octets[at : at + size], "big"), at + size) if size else (number, at)
+    return int.from_bytes(octets[at : at + size], "big"), at + size

@@ -11,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from suit.image import NEEDED
 from tests.unit.home_world import configured
 
 KEYCAST = str(Path(sys.executable).with_name("keycast"))
@@ -59,8 +60,8 @@ def test_a_passphrase_is_typed_twice_for_a_backup_and_once_for_its_restore(tmp_p
 @pytest.mark.req("SEC-30")
 def test_a_passphrase_is_typed_twice_for_an_update_key_and_once_for_each_signature(tmp_path: Path) -> None:
     agent = tmp_path / "agent"
-    agent.mkdir()
-    for name in ("start.mpy", "board.mpy"):
+    for name in NEEDED:
+        (agent / name).parent.mkdir(parents=True, exist_ok=True)
         (agent / name).write_bytes(b"M\x06\x00\x1f")
     code, told = typed(tmp_path, "update", "key", "k", answers=(PASSPHRASE, WRONG, PASSPHRASE, PASSPHRASE))
     assert code == 0 and "k signs updates." in told and PASSPHRASE not in told

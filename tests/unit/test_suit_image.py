@@ -58,6 +58,7 @@ def test_the_files_in_an_image_are_listed() -> None:
         "a/c.mpy": 0,
         "b.mpy": 5,
     }
+    assert image.files(of(a_file(b"a" * 55))) == {"a" * 55: 1}
     assert image.files(of(record(1, b"filled up"), a_file(b"x"))) == {"x": 1}  # boards pass over a kind of later
 
 
@@ -85,6 +86,7 @@ def test_the_files_in_an_image_are_listed() -> None:
             for name in (b"", b".", b"..", b"a/b", b"\xff", b"a\x1b[2J")
         ),
         (of(a_folder(b"..", a_file(b"main.py"))), "a name that cannot be shown"),
+        (of(record(image.FILE, b"\x01")), "a name that is longer than its record"),
         (of(a_file(b"a" * 56)), "a name of more than 55 octets"),
         (of(a_file("ä".encode() * 28)), "a name of more than 55 octets"),
     ],

@@ -126,6 +126,10 @@ def test_a_manifest_that_is_refused_for_something_else_is_told_so() -> None:
         (of_components(2), "not the one whose digest is signed"),
         (file.replace(b"\x02\x99\x27\x10", b"\x02\x59\x27\x10"), "not the one whose digest is signed"),
         (bytes(encode(Tag(107, {l.MANIFEST: b"\xa1\x03"}))), "lacks its element 2"),
+        (bytes(encode(Tag(107, {l.MANIFEST: b"\xa2\x01"}))), "lacks its element 2"),
+        (bytes(encode(Tag(107, {l.MANIFEST: b"\xa1\x03\x45\xa1\x02\x9b\0\0"}))), "lacks its element 2"),
+        (file[: file.index(b"\x99\x27\x10") + 3], "the manifest has 10000 components, and boards read 2"),
+        (file[: file.index(b"\x99\x27\x10") + 2], "truncated"),
         (bytes(encode(Tag(107, {l.MANIFEST: b"\xbf\x03\xff"}))), "lacks its element 2"),
         (bytes(encode(Tag(107, {l.MANIFEST: b"\xa2\x01\x81\x01\x03\x40"}))), "lacks its element 2"),
     ):
