@@ -37,6 +37,7 @@ LONG_S = {
     **{f"{POWER_CUTS}[staged-{end}]": 12 for end in ("good", "bad")},
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
+    "tests/unit/test_keycast_loading.py": 12,
     "tests/system/test_system_network.py": 75,
     "tests/system/test_system_network_loss.py": 75,
     "tests/system/test_system_updates.py": 150,
