@@ -24,6 +24,7 @@ UPDATE = "update"
 LINKS = (delivery_report.UNICAST, delivery_report.WIFI, delivery_report.BLE, delivery_report.END_TO_END, "other")
 _ALARMS_MAX, _TEXT_MAX = 20, 500
 _DIAGNOSTIC = {"ent_cat": "diagnostic"}
+_OF = "value_json"  # not with a dot: that finds the methods of a dictionary before what is in it, such as `update`
 
 
 def device_of(names: MqttNames, shown: Shown) -> str:
@@ -120,30 +121,28 @@ def health(not_live: Collection[str], not_ready: Collection[str], at: int) -> by
 
 
 def _gateway(names: MqttNames) -> dict[str, dict[str, Any]]:
-    value = "{{ value_json.%s }}"
-    alarms = {"json_attr_t": names.state, "json_attr_tpl": "{{ {'alarms': value_json.alarms} | tojson }}"}
+    alarms = {"json_attr_t": names.state, "json_attr_tpl": _just("alarms")}
     return {
-        "alarm": {"p": "binary_sensor", "name": "Alarm", "dev_cla": "problem", "val_tpl": value % "alarm"}
+        "alarm": {"p": "binary_sensor", "name": "Alarm", "dev_cla": "problem", "val_tpl": _value("alarm")}
         | alarms
         | _DIAGNOSTIC,
-        "uplink": {"p": "binary_sensor", "name": "Uplink", "dev_cla": "connectivity", "val_tpl": value % "uplink"}
+        "uplink": {"p": "binary_sensor", "name": "Uplink", "dev_cla": "connectivity", "val_tpl": _value("uplink")}
         | _DIAGNOSTIC,
-        "version": {"p": "sensor", "name": "Version", "val_tpl": value % "version"} | _DIAGNOSTIC,
-        "release": {"p": "update", "name": "Update", "tit": "keycast", "val_tpl": value % "version"}
-        | {"l_ver_t": names.state, "l_ver_tpl": value % "installed"}
+        "version": {"p": "sensor", "name": "Version", "val_tpl": _value("version")} | _DIAGNOSTIC,
+        "release": {"p": "update", "name": "Update", "tit": "keycast", "val_tpl": _value("version")}
+        | {"l_ver_t": names.state, "l_ver_tpl": _value("installed")}
         | _DIAGNOSTIC,
     }
 
 
 def _group(names: MqttNames, sg_id: str, may_update: bool) -> dict[str, dict[str, Any]]:
-    value = "{{ value_json.%s }}"
     age = {"dev_cla": "duration", "unit_of_meas": "s"}
     button = {"name": "Update key", "cmd_t": names.group(sg_id, COMMAND), "pl_prs": UPDATE, "ent_cat": "config"}
     return {
-        "version": {"p": "sensor", "name": "Key version", "val_tpl": value % "version"},
-        "confirmed": {"p": "sensor", "name": "Confirmed", "val_tpl": value % "confirmed", "stat_cla": "measurement"},
-        "members": {"p": "sensor", "name": "Members", "val_tpl": value % "members", "stat_cla": "measurement"},
-        "key_age": {"p": "sensor", "name": "Key age", "val_tpl": value % "key_age"} | age | _DIAGNOSTIC,
+        "version": {"p": "sensor", "name": "Key version", "val_tpl": _value("version")},
+        "confirmed": {"p": "sensor", "name": "Confirmed", "val_tpl": _value("confirmed"), "stat_cla": "measurement"},
+        "members": {"p": "sensor", "name": "Members", "val_tpl": _value("members"), "stat_cla": "measurement"},
+        "key_age": {"p": "sensor", "name": "Key age", "val_tpl": _value("key_age")} | age | _DIAGNOSTIC,
         "re_keyed": {"p": "event", "name": "Re-keyed", "stat_t": names.group(sg_id, "event")}
         | {"evt_typ": [RE_KEYED, DELIVERED]},
         UPDATE: {"p": "button"} | (button if may_update else {}),
@@ -151,18 +150,21 @@ def _group(names: MqttNames, sg_id: str, may_update: bool) -> dict[str, dict[str
 
 
 def _board(state: str) -> dict[str, dict[str, Any]]:
-    value = "{{ value_json.%s }}"
-    groups = {"json_attr_t": state, "json_attr_tpl": "{{ {'groups': value_json.groups} | tojson }}"}
-    heard = {"p": "sensor", "name": "Last heard", "dev_cla": "timestamp", "val_tpl": value % "heard"}
-    confirmed = {"p": "sensor", "name": "Last confirmed", "dev_cla": "timestamp", "val_tpl": value % "confirmed"}
+    groups = {"json_attr_t": state, "json_attr_tpl": _just("groups")}
+    heard = {"p": "sensor", "name": "Last heard", "dev_cla": "timestamp", "val_tpl": _value("heard")}
+    confirmed = {"p": "sensor", "name": "Last confirmed", "dev_cla": "timestamp", "val_tpl": _value("confirmed")}
     return {
         "heard": heard | _DIAGNOSTIC,
         "confirmed": confirmed,
-        "link": {"p": "sensor", "name": "Link", "dev_cla": "enum", "ops": list(LINKS), "val_tpl": value % "link"}
+        "link": {"p": "sensor", "name": "Link", "dev_cla": "enum", "ops": list(LINKS), "val_tpl": _value("link")}
         | _DIAGNOSTIC,
-        "version": {"p": "sensor", "name": "Confirmed version", "val_tpl": value % "version"} | groups,
+        "version": {"p": "sensor", "name": "Confirmed version", "val_tpl": _value("version")} | groups,
         UPDATE: {"p": "sensor", "name": "Update", "dev_cla": "enum", "ops": [*STATES.values()]}
-        | {"val_tpl": value % UPDATE, "json_attr_t": state, "json_attr_tpl": "{{ value_json.update_details | tojson }}"}
+        | {
+            "val_tpl": _value(UPDATE),
+            "json_attr_t": state,
+            "json_attr_tpl": f"{{{{ {_OF}['update_details'] | tojson }}}}",
+        }
         | _DIAGNOSTIC,
     }
 
@@ -178,6 +180,14 @@ def _update_state(of: ShownUpdate | None) -> dict[str, Any]:
         "reason": of.reason or None,
     }
     return {UPDATE: of.state if of.state in STATES.values() else None, "update_details": details}
+
+
+def _value(key: str) -> str:
+    return f"{{{{ {_OF}['{key}'] }}}}"
+
+
+def _just(key: str) -> str:
+    return f"{{{{ {{'{key}': {_OF}['{key}']}} | tojson }}}}"
 
 
 def _on(value: bool) -> str:

@@ -36,8 +36,8 @@ from private_store.errors import PrivateStoreError
 ASKED_BY = "MQTT"
 """Who has given a command that came over MQTT, for the records of the CPNS Server."""
 HEALTH_EVERY_S = 600.0
-LOOK_EVERY_S = 60.0
-"""Without an event: when a board was heard is none."""
+LOOK_EVERY_S, LOOK_OFTEN_S = 60.0, 5.0
+"""Without an event: when a board was heard is none, and how far one is with an update that it is offered."""
 TOGETHER_S = 1.0
 """What happens in this time is told together."""
 STATES_AT_ONCE, STATES_PAUSE_S = 50, 0.5
@@ -153,8 +153,10 @@ class HomeAssistant:
     async def _publish(self, connection: HomeBroker, publisher: Publisher) -> None:
         is_first = True
         while True:
+            every_s = LOOK_EVERY_S
             try:
-                await self._look(connection, publisher, is_first=is_first)
+                if await self._look(connection, publisher, is_first=is_first):
+                    every_s = LOOK_OFTEN_S
             except StoreFailed as problem:  # other parts raise an alarm for a disk that is full
                 _log.debug("Home Assistant is not told what is new: %s", problem)
             else:
@@ -162,7 +164,7 @@ class HomeAssistant:
                     await self._note_connected(connection)
                 is_first = False
             try:
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(every_s):
                     await self._wishes.look.wait()
             except TimeoutError:
                 pass
@@ -176,8 +178,8 @@ class HomeAssistant:
             self._alarm("")
             _log.info("Home Assistant: connected to the broker %s", connection.broker)
 
-    async def _look(self, connection: HomeBroker, publisher: Publisher, *, is_first: bool) -> None:
-        """Publish what has changed since the last look, at the first one everything."""
+    async def _look(self, connection: HomeBroker, publisher: Publisher, *, is_first: bool) -> bool:
+        """Publish what has changed since the last look, at the first one everything. Return True if boards update."""
         snapshot = self._sight.snapshot()
         home = seen.shown_of(snapshot, seen.installed())
         self._group_of = {self._names.group(each.sg_id, COMMAND): each.sg_id for each in home.groups}
@@ -197,6 +199,7 @@ class HomeAssistant:
             await connection.settled()
             publisher.forget(gone)
             await self._save(publisher)
+        return any(each.available and each.update is not None and each.update.offered_number for each in home.boards)
 
     async def _save(self, publisher: Publisher) -> None:
         try:

@@ -5,10 +5,13 @@ import base64
 import contextlib
 import json
 import subprocess
+import time
 
 import aiomqtt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from cpns import numbers
 from gateway_agent.config.load import load
 from gateway_agent.core import alarms
 from gateway_agent.home_assistant import service as home_assistant
@@ -17,9 +20,12 @@ from gateway_agent.home_assistant.trial import try_broker
 from gateway_agent.observe.plain import plain
 from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
+from message_plane.identity import OwnIdentity
+from suit import numbers as n
 from tests.unit.home_assistant_schema import faults
-from tests.unit.home_world import BOARDS, SG, Home, configured
+from tests.unit.home_world import BOARDS, SG, Home, ask, configured
 from tests.unit.mosquitto_broker import mosquitto
+from tests.unit.update_world import Board, signed
 from tests.waiting import until
 
 pytestmark = pytest.mark.real_time
@@ -312,3 +318,31 @@ async def test_a_key_for_many_boards_is_told_at_a_rate(place, broker, monkeypatc
         await place.live(service)
         await until(lambda: ear.state().get("members") == 3)
         await until(lambda: 0.2 in pauses)
+
+
+async def test_each_step_of_an_update_is_told_though_no_event_says_so(place, broker, monkeypatch):
+    monkeypatch.setattr(home_assistant, "LOOK_EVERY_S", 3600.0)
+    monkeypatch.setattr(home_assistant, "LOOK_OFTEN_S", 0.1)
+    name = BOARDS[0]
+    async with Ear(broker).listening() as ear, place.running() as service:
+        service.server.create_group(SG)
+        service.app.register(OwnIdentity(name, "pne", ec.generate_private_key(ec.SECP256R1())).credential)
+        await ask(service, name, numbers.GKDK_ASSIGNMENT_REQUEST, {})
+        with service.app._store.transaction():
+            service.app._store.pn.set_heard(name, int(time.time()), "192.0.2.1:5683", "wifi")
+        lamp, shown = Board(None), NAMES.board(name, "state")
+
+        async def reports(state, word, **more):
+            lamp.state, lamp.wanted = state, 7
+            service.app.updates.handle(name, lamp.report_octets())
+            details = {"agent": None, "firmware": None, "offered": 7, "reason": None} | more
+            wanted = {"update": word, "update_details": details}
+            await until(lambda: wanted.items() <= ear.state(shown).items())
+
+        service.app.updates.handle(name, lamp.report_octets())
+        await service.app.updates.offer(base64.b64encode(signed(7)).decode())
+        await reports(n.COLLECTING, "collecting")
+        await reports(n.WAITING, "waiting")
+        await reports(n.TRIAL, "trial")
+        lamp.agent_number = 7
+        await reports(n.IDLE, "idle", agent=7, offered=None)

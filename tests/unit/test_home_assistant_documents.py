@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gateway_agent.home_assistant import documents
 from gateway_agent.home_assistant.naming import MqttNames, tag
@@ -67,15 +69,44 @@ def test_nothing_but_updating_has_an_entity(word):
     assert word not in text and word not in documents.discovery(NAMES, BOARD, "0.1.0", ("update", word))[1].decode()
 
 
-def test_states_say_what_the_templates_of_the_discovery_read():
-    for shown in PARTS:
-        document = found(shown)
-        kept = dict(documents.states(NAMES, shown))
-        state = json.loads(kept[document["stat_t"]])
-        for component in document["cmps"].values():
-            template = component.get("val_tpl", "")
-            if template:
-                assert template.removeprefix("{{ value_json.").removesuffix(" }}") in state
+def test_the_templates_of_the_discovery_read_what_the_states_say():
+    """As Home Assistant reads them, by Jinja in its sandbox, which finds the methods of a dictionary, too."""
+    update = ShownUpdate("fell-back", 5, 0, 7, "it crashed")
+    read = {
+        "gateway": {"alarm": "ON", "uplink": "ON", "version": "0.1.0", "release": "0.1.0"},
+        "group": {"version": "0.7", "confirmed": "2", "members": "3", "key_age": "600"},
+        "board": {"heard": "2023-11-14T22:13:20+00:00", "confirmed": "2023-11-14T22:14:20+00:00", "link": "wifi"}
+        | {"version": "0.7", "update": "fell-back"},
+    }
+    for name, shown in {
+        "gateway": replace(GATEWAY, installed="0.2.0", alarms=("no date",)),
+        "group": GROUP,
+        "board": replace(BOARD, update=update),
+    }.items():
+        components = found(shown)["cmps"]
+        assert {key: rendered(shown, each["val_tpl"]) for key, each in components.items() if "val_tpl" in each} == (
+            read[name]
+        )
+    assert rendered(replace(GATEWAY, installed="0.2.0"), found(GATEWAY)["cmps"]["release"]["l_ver_tpl"]) == "0.2.0"
+
+
+def test_the_templates_of_what_is_shown_besides_are_json_that_says_what_the_states_say():
+    update = ShownUpdate("fell-back", 5, 0, 7, "it crashed")
+    details = {"agent": 5, "firmware": None, "offered": 7, "reason": "it crashed"}
+    for shown, key, value in (
+        (replace(GATEWAY, alarms=("no date",)), "alarm", {"alarms": ["no date"]}),
+        (BOARD, "version", {"groups": {"home/lights": "0.7"}}),
+        (replace(BOARD, update=update), "update", details),
+        (BOARD, "update", {}),
+    ):
+        template = found(shown)["cmps"][key]["json_attr_tpl"]
+        assert json.loads(rendered(shown, template)) == value
+
+
+def rendered(shown, template):
+    state = json.loads(dict(documents.states(NAMES, shown))[found(shown)["stat_t"]])
+    reader = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
+    return reader.from_string(template).render(value_json=state)
 
 
 def test_what_is_not_known_is_null_which_home_assistant_shows_as_unknown():
