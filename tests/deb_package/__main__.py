@@ -233,7 +233,9 @@ def backed_up(debian: Container) -> None:
     debian.systemctl("start", "keycast-backup.service")
     assert not (debian.root / BACKUPS).exists(), "it made a backup that is encrypted for nobody"
     debian.run(
-        "sh", "-c", "cd /root && keycast backup new-key home.key && cp home.recipient /etc/keycast/backup.recipient"
+        "sh",
+        "-c",
+        "cd /root && keycast backup new-key home.key && install -m 644 home.recipient /etc/keycast/backup.recipient",
     )
     debian.systemctl("start", "keycast-backup.service")
     debian.systemctl("start", "keycast-server-backup.service")  # there is no Server: it does nothing
