@@ -13,7 +13,11 @@ if [ ! -e "$folder/complete" ]; then
     done
     echo "keycast: installing Home Assistant $RELEASE with $("$python" --version), in minutes" >&2
     "$python" -m venv --clear "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "homeassistant==$RELEASE" >&2
+    pip="$folder/bin/python -m pip install --quiet --disable-pip-version-check"
+    $pip --no-deps "homeassistant==$RELEASE" >&2
+    # In the releases that it was made with: pip would look for those that fit to what is newest today, for very long.
+    site=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    $pip --constraint "$site/homeassistant/package_constraints.txt" "homeassistant==$RELEASE" >&2
     touch "$folder/complete"
 fi
 echo "$PWD/$folder/bin/python"
