@@ -98,10 +98,14 @@ class HomeAssistant:
         """Return the state of each entity, by its ID."""
         return {each["entity_id"]: each["state"] for each in await self._get("/api/states")}
 
+    async def shown(self, entity_id: str) -> tuple[str, dict[str, Any]]:
+        """Return the state of an entity, and what it shows besides."""
+        found = await self._get(f"/api/states/{entity_id}")
+        return found["state"], found["attributes"]
+
     async def attributes(self, entity_id: str) -> dict[str, Any]:
         """Return what an entity shows besides its state."""
-        found: dict[str, Any] = (await self._get(f"/api/states/{entity_id}"))["attributes"]
-        return found
+        return (await self.shown(entity_id))[1]
 
     async def call(self, domain: str, service: str, **data: Any) -> None:
         """Call a service, as a person does who presses a button: `call("button", "press", entity_id=...)`."""

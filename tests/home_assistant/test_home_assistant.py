@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import subprocess
 import time
 
+import aiomqtt
 import pytest
 
 from tests.home_assistant.home_assistant import home_assistant, python
@@ -23,9 +23,9 @@ async def until(look, wanted, within_s=SOON_S):
     return found
 
 
-def say(port, topic, value, *more):
-    text = value if isinstance(value, str) else json.dumps(value)
-    subprocess.run(["mosquitto_pub", "-p", str(port), "-r", "-t", topic, "-m", text, *more], check=True)
+async def say(port, topic, value):
+    async with aiomqtt.Client("127.0.0.1", port) as client:
+        await client.publish(topic, value if isinstance(value, str) else json.dumps(value), qos=1, retain=True)
 
 
 async def test_it_takes_a_device_that_is_discovered_over_mqtt_and_keeps_it_over_a_restart(tmp_path):
@@ -35,8 +35,8 @@ async def test_it_takes_a_device_that_is_discovered_over_mqtt_and_keeps_it_over_
         component = {"p": "sensor", "uniq_id": "x1_version", "name": "Key version", "stat_t": "x/version"}
         device = {"dev": {"ids": ["x1"], "name": "Gate"}, "o": {"name": "keycast"}, "cmps": {"version": component}}
         async with home_assistant(tmp_path / "config", port) as running:
-            say(port, "homeassistant/device/x1/config", device)
-            say(port, "x/version", "7")
+            await say(port, "homeassistant/device/x1/config", device)
+            await say(port, "x/version", "7")
             await until(running.states, lambda states: states.get("sensor.gate_key_version") == "7")
             assert "Gate" in [each["name"] for each in await running.registry("device_registry")]
             await running.stop()

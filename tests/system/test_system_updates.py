@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from contextlib import closing
 from pathlib import Path
 from random import randbytes
@@ -16,7 +15,6 @@ from device_agent.key_store import KeyStore
 from device_agent.update import slot_record
 from gateway_agent.updates import airing, reports
 from gateway_agent.updates.schedule import AiringOrder
-from keycast.micropython_vm import board_files, compile
 from keycast.virtual_board.board import RESET_CODE, Network, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import free_numbers
@@ -24,6 +22,7 @@ from keycast.virtual_board.thief import Sniffer
 from suit import envelope, frames
 from suit import numbers as n
 from suit.erasure import Code
+from tests.system.failing_agent import agent_that_fails
 from tests.system.keycast_process import KEYCAST, GatewayProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -193,7 +192,7 @@ async def test_a_flood_of_forged_pieces_and_manifests_keeps_no_board_from_its_up
 @pytest.mark.req("SEC-30")
 async def test_an_agent_that_does_not_start_is_left_again_and_the_status_says_why(house):
     before = house.record(KITCHEN)
-    number, file = await house.sign(_that_fails(house.folder / "fails"))
+    number, file = await house.sign(agent_that_fails(house.folder / "fails"))
     await house.offer(file, "--board", KITCHEN)
     await house.says(KITCHEN, state="fell-back", reason=reports.REASONS[n.CRASHED], wanted_number=number)
     record = house.record(KITCHEN)
@@ -215,17 +214,6 @@ async def test_a_board_drops_what_is_withdrawn_while_it_collects_it(house):
     await house.says(PORCH, state="idle", agent_number=before.agent_number, offered_number=0)
     left = (house.boards[PORCH].folder / "files").glob("update.*")
     assert [path.name for path in left] == [slot_record.MARK]
-
-
-def _that_fails(folder: Path) -> Path:
-    """The files of an agent that raises an error as soon as it is imported."""
-    sources = folder / "sources"
-    sources.mkdir(parents=True)
-    shutil.copytree(compile.board_tree(val_client=False), folder / "mpy")
-    for name in ("start.py", "board.py"):
-        (sources / name).write_text("raise ValueError('no good')\n")
-        compile.compile_file(name, sources / name, (folder / "mpy" / name).with_suffix(".mpy"), board_files.LEVEL)
-    return folder
 
 
 def _parsed(sniffer: Sniffer) -> list[frames.Frame]:
