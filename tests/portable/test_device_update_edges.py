@@ -55,3 +55,61 @@ def test_pages_that_were_stored_before_a_restart_are_not_pulled_again():
     world.run_for(60000)
     assert offers.pulled and not [what for _, what, _ in offers.pulled if what != n.FRAME]
     assert update.held_in(world.updates.collection)
+
+
+@req("SEC-30")
+def test_a_page_that_was_missed_starts_no_board_into_an_update_that_is_whole_and_not_named():
+    world, offers = member()
+    update = Update(blocks=3)
+    offers.update, offers.by_air = update, 3600
+    offers.ask()
+    world.run_for(tuning.UPDATE_LEISURE)
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.PAGE, 0))
+    world.agent.updating.miss()  # as a frame of another page does
+    world.gateway.deaf = True
+    for index in range(3):
+        world.hear(update.aired(n.FRAME, index))
+    world.run_for(60000)
+    assert world.updates.collection.flushed and not world.updates.restarts
+
+
+def test_boards_do_not_all_restart_at_once():
+    moments = []  # ms from the last frame to the restart
+
+    def restarts(world):
+        moments.append(world.clock.ms - begun[0])
+
+    begun = [0]
+    for drawn in range(8):
+        world, offers = member()
+        world._drawn = 100 * drawn
+        offers.update, offers.by_air = update, _ = Update(blocks=1), 3600
+        world.updates.restart = lambda world=world: restarts(world)
+        offers.ask()
+        world.run_for(tuning.UPDATE_LEISURE)
+        for what in (update.manifest(world), update.aired(n.PAGE), update.aired(n.FRAME)):
+            world.hear(what)
+        begun[0] = world.clock.ms
+        world.run_for(tuning.UPDATE_LEISURE + tuning.UPDATE_RESTART_SPREAD)
+    assert len(moments) == 8 and max(moments) - min(moments) > tuning.UPDATE_LEISURE
+
+
+@req("SEC-30")
+def test_a_piece_that_comes_after_the_withdrawal_is_not_stored():
+    world, offers = member()
+    offers.update = update = Update(blocks=9)
+    offers.ask()
+    while len(offers.pulled) < 4:
+        world.run_for(tuning.UPDATE_PULL_GAP)
+    collecting, collection = world.agent.updating.collecting, world.updates.collection
+    before = dict(collection.frames)
+    answer = update.piece
+
+    def withdrawn(what, index):
+        collecting.drop("withdrawn")
+        return answer(what, index)
+
+    update.piece = withdrawn
+    world.run_for(60000)
+    assert collection.frames == before and world.updates.dropped == 1
