@@ -442,6 +442,6 @@ class Agent:
             self.receiver.traffic(group)  # from here on no message is missed, so none is flagged replayable
         elif name in ("left", "deleted", "expelled"):
             self.receiver.forget(group)
-            if self.updating:
-                self.updating.look()
+            if self.updating:  # it may be alone from now on
+                self.updating.report_at = min(self.updating.report_at, self.updating.later(tuning.UPDATE_REPORT_ALONE))
         self._listener(name, values)
