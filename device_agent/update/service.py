@@ -73,8 +73,9 @@ class UpdateService:
 
         `tree` is what `BroadcastReceiver.not_ours` gets: a PN GW that was restored has another generation (SEC-13).
         """
-        now = self.clock.now()
-        if self.every() == tuning.UPDATE_REPORT_ALONE and (not tree or (tree != self._tree and now >= self._heed_at)):
+        now, held = self.clock.now(), (self.membership.pn_alias, self.membership.gkdks.newest)
+        heeds = not tree or (tree not in (held, self._tree) and now >= self._heed_at)
+        if heeds and self.every() == tuning.UPDATE_REPORT_ALONE:
             if tree:
                 self._tree, self._heed_at = tree, now + tuning.UPDATE_REPORT_ALONE
             self.hint()

@@ -99,3 +99,17 @@ def test_a_gateway_without_updates_is_asked_once_an_hour_by_a_board_in_no_group(
     world, asked = without_updates()
     world.run_for(10 * HOUR)
     assert len(asked) == 10 and not world.failures
+
+
+@req("SEC-02", "SEC-13")
+def test_a_board_that_was_expelled_says_nothing_because_of_keys_of_the_tree_that_it_knows():
+    world, offers = updatable()
+    group = in_a_group(world)
+    world.run_for(60000)
+    world.perform(world.agent.membership.leave(group))
+    before = len(offers.reports)
+    world.hear(beacon.build(key_of(7), "kitchen", PN_ALIAS, 1, world.gateway.generation, 7))
+    assert world.agent.updating.report_at > world.clock.ms + tuning.UPDATE_LEISURE
+    world.hear(beacon.build(key_of(7), "kitchen", PN_ALIAS, 1, world.gateway.generation + 256, 7))
+    world.run_for(tuning.UPDATE_LEISURE)
+    assert len(offers.reports) == before + 1
