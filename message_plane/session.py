@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,8 +57,10 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
     """An OSCORE context for both directions.
 
     `sender_sequence_number` is the next sender number. Numbers below `ceiling` are stored as used (SEC-22);
-    `Sessions.numbers_for` reserves more before a message is sent. The replay window of a context from the store is not
-    known, so its first request is answered with an Echo challenge (RFC 8613, B.1.2).
+    `Sessions.numbers_for` reserves more before a message is sent. A context from the store goes on at a random number
+    above the ceiling: who puts an old copy of the store back without `restore` has two processes begin at one ceiling,
+    and neither can know of the other (SEC-02). Its replay window is not known, so its first request is answered with an
+    Echo challenge (RFC 8613, B.1.2).
 
     Nothing is protected without the lease. A process that has taken over the lease does not know the window either and
     challenges, too, so the two never answer the same request and never use a nonce twice (SEC-23). Nothing is protected
@@ -89,8 +92,9 @@ class Session(oscore.CanProtect, oscore.CanUnprotect, oscore.SecurityContextUtil
         self.exporter_key = exporter_key
         self.sender_id = stored.sender_id
         self.recipient_id = stored.recipient_id
-        self.sender_sequence_number = stored.sender_ceiling if echo is not None else 0
-        self.ceiling = stored.sender_ceiling
+        skipped = 0 if echo is None else secrets.randbelow(tuning.NUMBERS_SKIPPED)
+        self.ceiling = stored.sender_ceiling + skipped
+        self.sender_sequence_number = 0 if echo is None else self.ceiling
         self.echo_recovery = echo
         self.recipient_replay_window = oscore.ReplayWindow(tuning.REPLAY_WINDOW, lambda: None)
         if echo is None:

@@ -4,6 +4,7 @@
 SESSION_LIFE_S = 30 * 86400  # seconds of running: neither wall clock nor time switched off ends a session (SEC-36)
 SESSION_NUMBERS_MAX = 1 << 20  # messages in either direction
 NUMBERS_STEP = 64  # sender numbers reserved with one synced commit
+NUMBERS_SKIPPED = 1 << 14  # at most, at a start: an old copy of a store then hardly uses numbers that were used since
 REPLAY_WINDOW = 64  # an uplink may deliver out of order
 COUNT_TIME_EVERY_S = 3600  # one synced commit an hour stores the age of all sessions; a kill loses at most so much
 RENEW_MIN_S = 60  # a peer that says it has lost the session is believed once a minute at most
