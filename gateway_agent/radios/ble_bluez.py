@@ -200,7 +200,8 @@ class BluezSender(AdapterSender):
         while self._is_registered and not self._awake.is_set():
             if (left_s := self._left_of_pause()) > 0:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._awake.wait(), left_s)
+                    async with asyncio.timeout(left_s):
+                        await self._awake.wait()
             else:
                 self._is_registered = False
                 await bluez.unregister(adapter.path, PATH)

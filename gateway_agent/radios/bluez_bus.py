@@ -190,7 +190,8 @@ class Bluez:
             body=list(body),
         )
         try:
-            answer = await asyncio.wait_for(self.bus.call(message), CALL_MAX_S)
+            async with asyncio.timeout(CALL_MAX_S):
+                answer = await self.bus.call(message)
         except TimeoutError:
             raise BluezError(IN_SILENCE, f"{member} has no answer") from None
         except (OSError, EOFError, DBusFastError) as error:

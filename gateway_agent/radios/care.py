@@ -125,7 +125,8 @@ class Care:
         try:
             taken = step.take() if self._ladder.why else None  # the medium may work again by now
             if inspect.isawaitable(taken):
-                await asyncio.wait_for(taken, STEP_MAX_S)
+                async with asyncio.timeout(STEP_MAX_S):
+                    await taken
         except (Exception, asyncio.CancelledError) as error:  # the next step is tried
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise  # this task was cancelled, not something that the step waits for

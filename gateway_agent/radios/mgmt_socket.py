@@ -124,7 +124,8 @@ class MgmtSocket:
         """Write a command; return the result of its answer. Raises MgmtError, OSError."""
         answer = self.write(opcode, index, parameters)
         try:
-            return await asyncio.wait_for(answer, COMMAND_MAX_S)
+            async with asyncio.timeout(COMMAND_MAX_S):
+                return await answer
         except TimeoutError:
             raise MgmtError(opcode, is_lost=True) from None
 

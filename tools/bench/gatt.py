@@ -67,7 +67,9 @@ class _Home:
         datagram = os.urandom(size)
         began = time.monotonic()
         self.link.send(address, datagram)  # type: ignore[arg-type]
-        if await asyncio.wait_for(self.received.get(), ANSWER_S) != datagram:
+        async with asyncio.timeout(ANSWER_S):
+            back = await self.received.get()
+        if back != datagram:
             raise AssertionError("another datagram came back")
         return time.monotonic() - began
 
@@ -95,7 +97,8 @@ async def _measured(tell: Tell) -> tuple[float, dict[int, float]]:
 
 
 async def _times(home: _Home, tell: Tell) -> tuple[float, dict[int, float]]:
-    await asyncio.wait_for(home.heard.wait(), ANSWER_S)
+    async with asyncio.timeout(ANSWER_S):
+        await home.heard.wait()
     address = await home.link.find(f"gatt:{ADDRESS}")
     connecting = await home.there_and_back(address, 20)
     datagrams = {}

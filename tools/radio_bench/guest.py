@@ -170,7 +170,8 @@ class Guest:
                 self._writer.write(b'{"quit": true}\n')
         if self._process is not None:
             try:
-                await asyncio.wait_for(self._process.wait(), END_S)
+                async with asyncio.timeout(END_S):
+                    await self._process.wait()
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()

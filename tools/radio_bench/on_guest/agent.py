@@ -75,7 +75,8 @@ class Agent:
         pipe = asyncio.subprocess.PIPE
         process = await self._shell(command, pipe, pipe)
         try:
-            out, err = await asyncio.wait_for(process.communicate(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                out, err = await process.communicate()
         except TimeoutError:
             await self._end(process, signal.SIGKILL)
             return {"code": TIMED_OUT, "out": "", "err": f"it did not end within {timeout_s:g} s"}
@@ -90,7 +91,8 @@ class Agent:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, how)
         try:
-            return await asyncio.wait_for(process.wait(), END_S)
+            async with asyncio.timeout(END_S):
+                return await process.wait()
         except TimeoutError:
             os.killpg(process.pid, signal.SIGKILL)
             return await process.wait()
