@@ -123,11 +123,13 @@ def _assemble(made: Path, system: Path, kernel: Path, wheels: Path) -> None:
 def _unpack_kernel(kernel: Path, tree: Path, elf: Path) -> str:
     """Unpack the package: modules to `lib/modules` in `tree`, the kernel itself to `elf`. Return its version."""
     with tarfile.open(kernel) as tar:
+        # Python 3.14 has another one by default; that of Debian 12, 3.11.2, has none yet
+        tar.extraction_filter = getattr(tarfile, "tar_filter", lambda member, path: member)
         for member in tar:
             name = member.name.removeprefix("./").removeprefix("usr/")
             if name.startswith(("lib/modules/", "boot/vmlinuz-")) and (member.isfile() or member.isdir()):
                 member.name = name
-                tar.extract(member, tree, filter="tar")
+                tar.extract(member, tree)
     [vmlinuz] = (tree / "boot").iterdir()
     elf.write_bytes(_payload(vmlinuz.read_bytes()))
     version = vmlinuz.name.removeprefix("vmlinuz-")
