@@ -72,9 +72,7 @@ class DeliveryCourier:
                 if positions != (known.wanted, known.accepted):
                     self._take(key, Tick(), positions)
             del self._touched[part]
-        now = self._clock().monotonic
-        while (due := self._states.take_due(now)) is not None:
-            self._take(due, Tick())
+        self._states.look_at_due(self._clock().monotonic, lambda key: self._take(key, Tick()))
         self._requests.fill()
 
     def heard(self, pn_id: str) -> None:

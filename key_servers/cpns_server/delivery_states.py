@@ -1,6 +1,7 @@
 """The states of many deliveries, and which of them are due: no step looks at all of them."""
 
 import heapq
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from key_servers.cpns_server.delivery_queue import Action, DeliveryQueue, Event, Position, Rewound, Wanted, step
@@ -50,10 +51,18 @@ class DeliveryStates(Generic[Key]):
         """Forget a delivery, if there is one."""
         self._states.pop(key, None)
 
-    def take_due(self, now: float) -> Key | None:
-        """Return a delivery that is due, at most once for each time that it is due; None if there is no other."""
-        at = self.wake_at()
-        return None if at is None or at > now else heapq.heappop(self._due)[1]
+    def look_at_due(self, now: float, look: Callable[[Key], None]) -> None:
+        """Call `look` with each delivery that is due, once for each time that it is due.
+
+        Raises what `look` raises. The delivery stays due then, so that the next call looks at it.
+        """
+        while (at := self.wake_at()) is not None and at <= now:
+            entry = heapq.heappop(self._due)
+            try:
+                look(entry[1])
+            except BaseException:
+                heapq.heappush(self._due, entry)
+                raise
 
     def wake_at(self) -> float | None:
         """Return the monotonic seconds at which the next delivery is due, None if none is."""

@@ -104,16 +104,16 @@ class PneCourier:
         for key in _before(self._carried, now.monotonic):
             self._counters["keys_unanswered"] += 1
             self._take(key, Failed(refused=False))
-        while (due := self._states.take_due(now.monotonic)) is not None:
-            self._take(due, Tick())
+        self._states.look_at_due(now.monotonic, lambda key: self._take(key, Tick()))
         for key in _before(self._keyless, now.monotonic):
             self._tell_keyless(key, now)
         self._requests.fill()
 
     def heard(self, pn_id: str) -> None:
         """Send at once what the PN GW of this PN did not take before, as it has just spoken. Raises StoreFailed."""
-        for key in self._unreached.pop(pn_id, ()):
+        for key in tuple(self._unreached.get(pn_id, ())):
             self._take(key, GatewayHeard())
+        self._unreached.pop(pn_id, None)
         self._requests.fill()
 
     def wanted_by(self, pne_id: str, sg_id: str) -> None:

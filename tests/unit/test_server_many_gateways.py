@@ -198,6 +198,29 @@ async def test_a_store_that_cannot_be_read_is_one_line_and_the_deliveries_come_l
     assert {gateway.newest(SG) for gateway in gateways} == {2} and house.server.alarms() == ()
 
 
+@pytest.mark.req("SEC-27")
+async def test_what_becomes_due_while_the_store_cannot_be_read_is_sent_afterwards(
+    many: tuple[House, list[MutePnGw]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, gateways = many
+    house.server.update_key(SG)
+    house.server.work()
+    positions = ServerStore.positions
+
+    def failing(store: ServerStore, *which: str) -> None:
+        raise StoreFailed("The store failed: disk I/O error.", "Check the medium.")
+
+    monkeypatch.setattr(ServerStore, "positions", failing)
+    await turns(200)
+    for _ in range(3):
+        house.clock.advance(tuning.RETRY_MIN_S)
+        with pytest.raises(StoreFailed):
+            house.server.work()
+    monkeypatch.setattr(ServerStore, "positions", positions)
+    await house.pass_time(2 * tuning.RETRY_MIN_S)
+    assert {gateway.newest(SG) for gateway in gateways} == {2} and house.server.alarms() == ()
+
+
 async def test_after_the_end_nothing_goes_out_whoever_speaks(many: tuple[House, list[MutePnGw]]) -> None:
     house, gateways = many
     for gateway in gateways:
