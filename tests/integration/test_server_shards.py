@@ -99,10 +99,17 @@ class ServerProcess:
             held -= set(told.get("left", ()))
         return held
 
-    def sent(self, since=0):
+    async def mark(self):
+        """How much it has told so far: what it has told before an answer is read with the answer."""
+        await self.call("counters")
+        return len(self.told)
+
+    async def sent(self, since=0):
+        await self.mark()
         return [told["sent"] for told in self.told[since:] if "sent" in told]
 
-    def handled(self, since=0):
+    async def handled(self, since=0):
+        await self.mark()
         return [told["handled"] for told in self.told[since:] if "handled" in told]
 
     async def stop(self):
@@ -308,14 +315,14 @@ async def test_two_processes_each_hold_half_and_serve_their_own(world):
     two = await world.start("two")
     await world.settled(one, two)
     assert len(one.shards) == len(two.shards) == SHARDS // 2 and one.shards.isdisjoint(two.shards)
-    marks = [len(each.told) for each in (one, two)]
+    marks = [await each.mark() for each in (one, two)]
     await world.update(two)
-    counters = [await each.call("counters") for each in (one, two)]  # what they told before is read with the answer
-    by_one, by_two = (set(each.sent(since)) for each, since in zip((one, two), marks, strict=True))
+    by_one, by_two = [set(await each.sent(since)) for each, since in zip((one, two), marks, strict=True)]
     assert by_one.isdisjoint(by_two) and len(by_one | by_two) == GATEWAYS
     for each, tags in ((one, by_one), (two, by_two)):
         assert {int(tag[:2], 16) % SHARDS for tag in tags} <= each.shards
     # what was asked before of one is known to the other: nobody makes another session, a takeover asks for Echo
+    counters = [await each.call("counters") for each in (one, two)]
     assert counters[0]["handshakes_done"] == GATEWAYS and "handshakes_done" not in counters[1]
     for gateway in world.gateways:
         await gateway.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: gateway.pn_id})
@@ -409,11 +416,11 @@ async def test_one_request_is_answered_by_one_process(world):
     one, two = await world.start("one"), await world.start("two")
     await world.settled(one, two)
     await world.populate(one)
-    marks = [len(each.told) for each in (one, two)]
+    marks = [await each.mark() for each in (one, two)]
     for _ in range(3):
         for gateway in world.gateways:
             await gateway.ask(n.VERSION_LIST_REQUEST, {m.PN_ID: gateway.pn_id})
-    handled = [each.handled(since) for each, since in zip((one, two), marks, strict=True)]
+    handled = [await each.handled(since) for each, since in zip((one, two), marks, strict=True)]
     assert sorted(handled[0] + handled[1]) == sorted(3 * [gateway.gateway_id for gateway in world.gateways])
     assert set(handled[0]).isdisjoint(handled[1])
     no_nonce_twice(world)
@@ -463,12 +470,12 @@ async def test_a_gateway_that_is_blocked_at_one_process_has_no_session_at_the_ot
     await one.call("block_gateway", gateway.gateway_id)
     assert world.contexts_of(gateway.gateway_id) == []
     for _ in range(20):  # its session ends a moment later; until then what it says is refused by the store
-        mark = len(two.told)
+        mark = await two.mark()
         with pytest.raises(PlaneError):
             await gateway.endpoint.request(
                 SERVER_ID, m.encode(n.VERSION_LIST_REQUEST, {m.PN_ID: gateway.pn_id}), resource=PATH, timeout_s=3
             )
-        if gateway.gateway_id not in two.handled(mark):
+        if gateway.gateway_id not in await two.handled(mark):
             return
         await asyncio.sleep(0.1)
     pytest.fail("the session goes on")
