@@ -164,7 +164,7 @@ def test_a_vm_that_a_person_wants_to_look_into_is_found_and_ends(monkeypatch):
 
 def test_the_messages_of_apt_are_understood_in_every_language(monkeypatch, tmp_path):
     (tmp_path / "apt-get").write_text(
-        '#!/bin/sh\n[ "$LC_ALL" = C ] && echo "E: Could not resolve deb.debian.org" || printf "E: \\344"\nexit 100\n'
+        '#!/bin/sh\n[ "$LC_ALL" = C ] && echo "E: Could not resolve archive.example" || printf "E: \\344"\nexit 100\n'
     )
     (tmp_path / "apt-get").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

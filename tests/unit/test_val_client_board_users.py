@@ -151,26 +151,21 @@ async def test_a_board_that_starts_anew_over_a_notice_is_not_waited_for() -> Non
     assert await asyncio.wait_for(board.user.take(notice()), 1) is None
 
 
-async def test_the_first_ready_after_an_answer_leaves_the_next_notice_and_another_one_does_not() -> None:
-    """The board restarts to answer and then says ready. A second ready means that it lost its power and the notice."""
+@pytest.mark.parametrize("how", ["answered", "found"])
+async def test_the_first_ready_of_a_board_that_has_answered_or_was_found_leaves_the_notice_and_another_one_does_not(
+    how: str,
+) -> None:
+    """A board restarts to answer and then says ready, and one that has just started accepts messages before it does.
+
+    A second ready means that it lost its power and the notice.
+    """
     board = Board(answer_s=1000.0)
-    assert await board.user.take(notice()) is not None
+    if how == "answered":
+        assert await board.user.take(notice()) is not None
+    else:
+        await board.user.ready()
     board.answer = lambda name: None
     waiting = asyncio.create_task(board.user.take(notice("n-2")))
-    await asyncio.sleep(0.1)
-    board.say([END])
-    await asyncio.sleep(0.1)
-    assert not waiting.done()
-    board.say([END])
-    assert await asyncio.wait_for(waiting, 1) is None
-
-
-async def test_the_first_ready_of_a_board_that_was_found_leaves_the_notice_and_another_one_does_not() -> None:
-    """A board that has just started accepts messages before it says ready."""
-    board = Board(answer_s=1000.0)
-    board.answer = lambda name: None
-    await board.user.ready()
-    waiting = asyncio.create_task(board.user.take(notice()))
     await asyncio.sleep(0.1)
     board.say([END])
     await asyncio.sleep(0.1)
