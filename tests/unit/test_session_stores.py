@@ -5,6 +5,7 @@ import dataclasses
 import secrets
 import tempfile
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -373,6 +374,34 @@ def test_a_clock_of_the_database_that_was_set_back_keeps_no_shard_for_ever_and_t
         assert len(found.tokens) == (64 if seconds > 25 + LEASE_MS // 1000 else 0), seconds
     shared.one._connection.execute(f"UPDATE server_process SET expires = expires + {year}")
     assert other.round(lambda living: 64).living == 1, "who is gone is not among the living"
+
+
+def test_a_process_that_renews_its_lease_during_the_round_of_another_is_among_the_living(postgres_url):
+    from key_servers.cpns_server.postgres.connection import connect
+    from key_servers.cpns_server.postgres.database import PostgresServerDatabase
+    from key_servers.cpns_server.postgres.shards import PostgresShards, process_name
+
+    emptied(postgres_url)
+    PostgresServerDatabase(postgres_url).close()
+    other = PostgresShards(partial(connect, postgres_url), process_name("other"))
+
+    def connect_and_let_the_other_in():
+        connection = connect(postgres_url)
+        execute = connection.execute
+
+        def execute_after_the_other(statement, *arguments):
+            if "count(*) FROM server_process" in statement:
+                time.sleep(0.01)  # the lease of the other counts from a later time than this transaction
+                other.round(lambda living: 0)
+            return execute(statement, *arguments)
+
+        connection.execute = execute_after_the_other
+        return connection
+
+    one = PostgresShards(connect_and_let_the_other_in, process_name("one"))
+    assert one.round(lambda living: 0).living == 2
+    one.close()
+    other.close()
 
 
 def test_four_claimants_at_once_get_each_shard_once(postgres_url):

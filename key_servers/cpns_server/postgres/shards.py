@@ -1,4 +1,5 @@
-"""The table of shards in PostgreSQL. The clock of leases is the database's, at the beginning of a transaction."""
+"""The table of shards in PostgreSQL. The clock of leases is the database's: leases count from the beginning of the
+transaction that renews them, and none that is seen by a statement can count from a later time than it began."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,9 @@ CHANNEL = "keycast_shards"
 
 _FORGOTTEN_MS = 60_000
 _NOW = "(extract(epoch FROM now()) * 1000)::BIGINT"
-_LIVING = f"SELECT count(*) FROM server_process WHERE expires > {_NOW} AND expires <= {_NOW} + {LEASE_MS}"
+# Later than now() by what this transaction took so far: it sees what transactions that began meanwhile have renewed.
+_LATEST = f"(extract(epoch FROM statement_timestamp()) * 1000)::BIGINT + {LEASE_MS}"
+_LIVING = f"SELECT count(*) FROM server_process WHERE expires > {_NOW} AND expires <= {_LATEST}"
 _LIVE = (
     f"INSERT INTO server_process VALUES (%s, {_NOW} + {LEASE_MS}) ON CONFLICT (holder) DO UPDATE"
     " SET expires = excluded.expires RETURNING (xmax = 0)"
@@ -33,7 +36,7 @@ _CLAIM = (
     " ORDER BY random() LIMIT %s FOR UPDATE SKIP LOCKED)"
 )
 # Leases that end later than any can: the database's clock was set back since they were renewed.
-_TOO_LATE = f"SELECT shard, expires FROM shard WHERE expires > {_NOW} + {LEASE_MS}"
+_TOO_LATE = f"SELECT shard, expires FROM shard WHERE expires > {_LATEST}"
 _END_LEASE = "UPDATE shard SET expires = 0 WHERE shard = %s AND expires = %s"
 _HELD = "SELECT shard, token FROM shard WHERE holder = %s"
 _FREE = "UPDATE shard SET holder = NULL, token = token + 1, expires = 0"  # nothing is written under the old token
