@@ -15,7 +15,7 @@ from key_servers.cpns_server import tuning
 from key_servers.cpns_server.database import ServerDatabase, Write
 from key_servers.cpns_server.delivery_queue import Position
 from key_servers.cpns_server.values import MemberReport, PnePosition
-from key_servers.errors import ServerError
+from key_servers.errors import ServerError, StoreFailed
 
 _log = logging.getLogger(__name__)
 
@@ -144,13 +144,25 @@ class WriteLots:
             self._task = asyncio.get_running_loop().create_task(self._work(), name="cpns-server lots")
 
     async def _work(self) -> None:
+        """Write lots until nothing waits and nobody waits for a lot.
+
+        What was added while a lot was being written may be on the medium with it already, or dropped: then the next lot
+        is empty, and its end must be told all the same.
+        """
         try:
-            while self._positions or self._pne_positions or self._reports:
+            while self._lot is not None or self._waits:
                 await self._pause(tuning.LOT_RETRY_S if self._failing else tuning.LOT_S)
                 if not await self._write() and self._hurry.is_set():
                     return
         finally:
             self._task = None
+            if self._lot is not None:
+                self._lot.set_exception(StoreFailed("The store ends, and this was not written.", "Say it again."))
+                self._lot = None
+
+    @property
+    def _waits(self) -> bool:
+        return bool(self._positions or self._pne_positions or self._reports)
 
     async def _pause(self, seconds: float) -> None:
         try:
