@@ -34,15 +34,17 @@ def report(service):
     update_id, _, first_key, by_air = _answer(octets)
     service.retry = tuning.UPDATE_RETRY_MIN
     service.report_at = service.later(tuning.UPDATE_LEISURE) + every
-    if record.trial:
+    trial = record.trial
+    if trial:
         service.updates.confirm()
         service.tell("update", {"state": "confirmed", "number": record.wanted, "reason": n.NO_REASON})
         service.hint()
-    else:
-        _offered(service, update_id, by_air * 1000)
     if mine is None and first_key and record.refusal(False, 0) != n.NO_FLOOR:
         key.take(service.store, identity, first_key)
         service.refused = None  # it may have been for the lack of a key
+        service.hint()
+    if not trial:
+        _offered(service, update_id, by_air * 1000)
 
 
 def _offered(service, update_id, by_air):

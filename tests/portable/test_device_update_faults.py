@@ -224,7 +224,8 @@ def test_the_update_key_is_compared_with_each_credential_of_the_home():
             update_key.take(store, identity, KEY)
 
 
-def test_a_key_that_comes_after_a_refusal_lets_the_update_in():
+@req("SEC-30")
+def test_a_key_that_comes_after_a_refusal_lets_the_update_in_and_is_told():
     world, offers = member(update_key=b"")
     offers.update = Update()
     offers.ask()
@@ -234,8 +235,9 @@ def test_a_key_that_comes_after_a_refusal_lets_the_update_in():
 
     offers.key = KEY
     offers.ask()
+    offers.reports.clear()
     world.run_for(10000)
-    offers.ask()
+    assert [len(told[1]) for _, told in offers.reports] == [0, n.ID]
     world.run_for(60000)
     assert offers.states()[-1] == (n.WAITING, 5, 0)
 
