@@ -74,6 +74,11 @@ class ImageRefused(GatewayError):
         return cls(f"{path} is for one kind of chip.", "Compile it without machine code: an agent runs on all chips.")
 
     @classmethod
+    def not_whole(cls, path: Path) -> "ImageRefused":
+        """Return the fault for a file that is cut, or has something behind its end: a board would fail at it."""
+        return cls(f"{path} is damaged: it does not end where its code does.", f"Make it anew. {_MADE}")
+
+    @classmethod
     def too_long(cls, octets: int, most: int) -> "ImageRefused":
         """Return the fault for an image of `octets` octets where a slot has room for `most`."""
         return cls(f"The image has {octets} octets, and a slot of a board has room for {most}.", "Leave files out.")

@@ -8,7 +8,7 @@ from key_servers.known_names import require
 from keycast.board import image as firmware_image
 from keycast.hardware.board import Board, Firmware
 from keycast.micropython_vm import board_files, compile, romfs
-from keycast.updates import offline_key
+from keycast.updates import mpy_file, offline_key
 from keycast.updates.faults import ImageRefused
 from private_store import plain_file, sealed
 from suit import class_id
@@ -136,6 +136,8 @@ def _require_code(path: Path, octets: bytes, *, is_start: bool) -> None:
         raise ImageRefused.other_abi(path, MPY)
     if len(octets) < 4 or octets[2] >> 2 or octets[3] > _SMALL_INT_BITS:
         raise ImageRefused.native(path)
+    if not mpy_file.is_whole(octets):
+        raise ImageRefused.not_whole(path)
 
 
 def _doubts(folder: Path, files: Mapping[str, bytes], release: Mapping[str, bytes]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from suit.image import NEEDED
 from tests.unit.home_world import configured
+from tests.unit.mpy_code import mpy
 
 KEYCAST = str(Path(sys.executable).with_name("keycast"))
 PASSPHRASE, WRONG = "correct horse battery", "another horse battery"
@@ -62,7 +63,7 @@ def test_a_passphrase_is_typed_twice_for_an_update_key_and_once_for_each_signatu
     agent = tmp_path / "agent"
     for name in NEEDED:
         (agent / name).parent.mkdir(parents=True, exist_ok=True)
-        (agent / name).write_bytes(b"M\x06\x00\x1f")
+        (agent / name).write_bytes(mpy())
     code, told = typed(tmp_path, "update", "key", "k", answers=(PASSPHRASE, WRONG, PASSPHRASE, PASSPHRASE))
     assert code == 0 and "k signs updates." in told and PASSPHRASE not in told
     code, told = typed(tmp_path, "update", "key", "k")

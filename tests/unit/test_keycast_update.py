@@ -29,6 +29,7 @@ from suit.coded import CodedImage
 from suit.show import named
 from tests.typed_command import keycast
 from tests.unit import firmware_images
+from tests.unit.mpy_code import mpy
 
 PASSPHRASE = b"correct horse battery"
 BOARDS = all_boards()
@@ -60,7 +61,7 @@ def agent(tmp_path: Path) -> Path:
     folder = tmp_path / "agent"
     for name in (*update_images.NEEDED, "cpns/numbers.mpy"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"M\x06\x00\x1f" + name.encode())
+        (folder / name).write_bytes(mpy(name.encode()))
     (folder / "main.py").write_text("import start\n")
     return folder
 
@@ -154,7 +155,7 @@ def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None
         assert line in shown.stdout
     told = json.loads(keycast("update", "show", "a.suit", "--key", "update.key.pub", "--json", folder=tmp_path).stdout)
     assert (told["kind"], told["number"], told["signature_valid"]) == ("agent", 7, True)
-    assert {each["name"]: each["octets"] for each in told["files"]}["start.mpy"] == 4 + len("start.mpy")
+    assert {each["name"]: each["octets"] for each in told["files"]}["start.mpy"] == len(mpy(b"start.mpy"))
     assert told["image_octets"] == len(romfs.image(agent))
     keycast("update", "key", "other.key", *typed, folder=tmp_path)
     other = keycast("update", "show", "a.suit", "--key", "other.key.pub", folder=tmp_path)
@@ -212,7 +213,7 @@ def test_the_folder_of_board_files_is_taken_as_it_is(tmp_path: Path, agent: Path
 def test_the_agent_of_a_val_client_is_for_boards_that_have_one(agent: Path) -> None:
     assert images.agent(agent).class_text == "agent esp32 mpy6"
     (agent / "device_agent" / "val_client").mkdir()
-    (agent / "device_agent" / "val_client" / "__init__.mpy").write_bytes(b"M\x06\x00\x1f")
+    (agent / "device_agent" / "val_client" / "__init__.mpy").write_bytes(mpy())
     assert images.agent(agent).class_text == "agent esp32 mpy6 val-client"
     assert images.agent(None, val_client=True).class_text == "agent esp32 mpy6 val-client"
 
@@ -224,6 +225,7 @@ def test_files_that_no_board_runs_are_refused_by_name(agent: Path) -> None:
         yield b"M\x06\x00", "is for one kind of chip"
         yield b"M\x06\x28\x1f", "is for one kind of chip"
         yield b"M\x06\x00\x3f", "is for one kind of chip"
+        yield mpy(b"code")[:-1], "is damaged: it does not end where its code does. Make it anew."
 
     path = agent / "x.mpy"
     for octets, sentence in odd():
@@ -235,7 +237,7 @@ def test_files_that_no_board_runs_are_refused_by_name(agent: Path) -> None:
 
 def test_links_pipes_and_folders_without_an_agent_are_refused(agent: Path, tmp_path: Path) -> None:
     outside = tmp_path / "secret.mpy"
-    outside.write_bytes(b"M\x06\x00\x1f")
+    outside.write_bytes(mpy())
     for target in (outside, tmp_path, agent):
         (agent / "link").symlink_to(target)
         assert refusal(agent) == f"{agent / 'link'} is a symbolic link. Replace it by the file that it leads to."
@@ -255,20 +257,20 @@ def test_what_lies_in_a_folder_beside_an_agent_is_refused_by_name(agent: Path, k
     backup = sealed.seal({"of": "gateway"}, bytes(32), sealed.lock_by_passphrase(PASSPHRASE))
     pem = b"-----BEGIN EC PRIVATE KEY-----\n"
     for name, octets, sentence in (
-        ("update.key", b"M\x06\x00\x1f", "is a private key, and everybody can read what is in an update. Move it"),
+        ("update.key", mpy(), "is a private key, and everybody can read what is in an update. Move it"),
         ("gateway.pem", b"", "is a private key"),
         ("notes.txt", pem, "is a private key"),
-        ("keys.mpy", b"M\x06\x00\x1f" + pem, "is a private key"),
+        ("keys.mpy", mpy(pem), "is a private key"),
         ("copy", (agent.parent / "update.key").read_bytes(), "is a private key"),
         ("backup", backup, "is a private key"),
         ("app.py", b"def main(:", "is Python source: an agent has .mpy files only. Compile it with mpy-cross"),
         ("cpns/main.py", b"pass", "is Python source"),
-        ("start.mpy~", b"M\x06\x00\x1f", "is no .mpy file: an agent has no others"),
+        ("start.mpy~", mpy(), "is no .mpy file: an agent has no others"),
         ("empty.mpy", b"", "is empty. Make it anew."),
-        ("n" * 52 + ".mpy", b"M\x06\x00\x1f", "has a name of more than 55 octets. Give it another name."),
-        (os.fsdecode(b"a\xff.mpy"), b"M\x06\x00\x1f", "a\\udcff.mpy' has a name that cannot be shown"),
-        ("d/e/f/g/h/i/j/k.mpy", b"M\x06\x00\x1f", ""),
-        ("d/e/f/g/h/i/j/k/l.mpy", b"M\x06\x00\x1f", "d/e/f/g/h/i/j/k is more than 7 folders deep."),
+        ("n" * 52 + ".mpy", mpy(), "has a name of more than 55 octets. Give it another name."),
+        (os.fsdecode(b"a\xff.mpy"), mpy(), "a\\udcff.mpy' has a name that cannot be shown"),
+        ("d/e/f/g/h/i/j/k.mpy", mpy(), ""),
+        ("d/e/f/g/h/i/j/k/l.mpy", mpy(), "d/e/f/g/h/i/j/k is more than 7 folders deep."),
     ):
         path = agent / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +298,7 @@ def test_an_empty_folder_is_no_agent_and_a_link_to_one_is_none_either(tmp_path: 
 @pytest.mark.parametrize("lacking", update_images.NEEDED)
 def test_an_agent_without_a_file_that_every_agent_has_is_refused(agent: Path, lacking: str) -> None:
     (agent / lacking).unlink()
-    (agent / lacking).with_name("other.mpy").write_bytes(b"M\x06\x00\x1f")
+    (agent / lacking).with_name("other.mpy").write_bytes(mpy())
     assert f"holds no agent: it has no file {lacking}" in refusal(agent)
 
 
@@ -347,7 +349,7 @@ def test_a_number_is_ahead_of_the_clock_after_a_day(ahead_s: int, is_doubtful: b
 
 
 def test_an_agent_that_no_slot_holds_is_refused(agent: Path) -> None:
-    (agent / "large.mpy").write_bytes(b"M\x06\x00\x1f".ljust(romfs.IMAGE_MAX, b"x"))
+    (agent / "large.mpy").write_bytes(mpy(bytes(romfs.IMAGE_MAX)))
     assert f"a slot of a board has room for {romfs.IMAGE_MAX}" in refusal(agent)
 
 
@@ -384,7 +386,7 @@ def test_a_firmware_is_signed_for_boards_with_two_slots(tmp_path: Path) -> None:
 def test_a_file_whose_name_would_move_the_cursor_is_not_shown(
     tmp_path: Path, agent: Path, key: offline_key.OfflineKey
 ) -> None:
-    (agent / "a\x1b[2J.mpy").write_bytes(b"M\x06\x00\x1f")
+    (agent / "a\x1b[2J.mpy").write_bytes(mpy())
     path = tmp_path / "a.suit"
     path.write_bytes(build("agent", "agent esp32 mpy6", 1, romfs.image(agent), key.sign))
     with pytest.raises(MalformedMessage, match="a name that cannot be shown"):
