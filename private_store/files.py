@@ -7,6 +7,7 @@ A file that another user can read or exchange is refused.
 import contextlib
 import fcntl
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,9 +193,9 @@ def _judge(path: Path, status: os.stat_result, fault: Fault, exposed: str) -> No
     if not stat.S_ISREG(status.st_mode):
         raise fault(f"{path} is no ordinary file.", "Put back the right file.")
     if status.st_uid != os.geteuid():
-        raise fault(f"{path} belongs to another user.", f"Run: chown $USER {path}")
+        raise fault(f"{path} belongs to another user.", f"Run: chown $USER {shlex.quote(str(path))}")
     if status.st_mode & _OTHERS:
-        raise fault(f"{path} can be read by others.", exposed or f"Run: chmod 600 {path}")
+        raise fault(f"{path} can be read by others.", exposed or f"Run: chmod 600 {shlex.quote(str(path))}")
     if status.st_nlink > 1:
         raise fault(f"{path} has a second name (a hard link).", f"Run: cp {path} {path}.copy; mv {path}.copy {path}")
 
@@ -203,4 +204,7 @@ def _judge_folder(folder: Path, fault: Fault) -> None:
     """Accept a folder such as /tmp, where others keep files too; refuse one where they can exchange the file."""
     mode = os.stat(folder).st_mode
     if mode & _OTHERS_EXCHANGE and not mode & stat.S_ISVTX:
-        raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")
+        raise fault(
+            f"Others can write to the folder {folder}, which holds private files.",
+            f"Run: chmod 700 {shlex.quote(str(folder))}",
+        )

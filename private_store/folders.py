@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -36,9 +37,12 @@ def check(folder: Path, fault: Fault = StoreUnusable) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise fault(f"{folder} is no folder.", "Move it away, or name another one.")
     if status.st_uid != os.geteuid():
-        raise fault(f"The folder {folder} belongs to another user.", f"Run: chown -R $USER {folder}")
+        raise fault(f"The folder {folder} belongs to another user.", f"Run: chown -R $USER {shlex.quote(str(folder))}")
     if status.st_mode & _OTHERS_WRITE:
-        raise fault(f"Others can write to the folder {folder}, which holds private files.", f"Run: chmod 700 {folder}")
+        raise fault(
+            f"Others can write to the folder {folder}, which holds private files.",
+            f"Run: chmod 700 {shlex.quote(str(folder))}",
+        )
 
 
 def of_user(variable: str, otherwise: str) -> Path:

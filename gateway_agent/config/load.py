@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
@@ -51,10 +52,10 @@ def load(path: Path, tell: Callable[[str], None] = ignore) -> GatewayConfig:
     `tell` is called with one sentence for each unknown key, which has no effect. Raises ConfigError with one line for
     each fault, and if other users can read a file with `[seal]`, as that holds tokens.
     """
-    data = plain_file.read(path, SIZE_MAX, ConfigError, missing=f"Write one: keycast setup {path}")
+    data = plain_file.read(path, SIZE_MAX, ConfigError, missing=f"Write one: keycast setup {shlex.quote(str(path))}")
     config = of_text(data, path, tell)
     if config.seal is not None and path.stat().st_mode & 0o077:
-        raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {path}")
+        raise ConfigError(f"{path} holds tokens and others can read it.", f"Run: chmod 600 {shlex.quote(str(path))}")
     return config
 
 

@@ -1,5 +1,6 @@
 """Watches the configuration file of a running gateway, which counts only from the next start."""
 
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ class ConfigWatch:
     def _sentence(self) -> str:
         return (
             f"The configuration {self._path} was changed and counts from the next start. "
-            f"Run: keycast gateway check -c {self._path}, then start the gateway anew."
+            f"Run: keycast gateway check -c {shlex.quote(str(self._path))}, then start the gateway anew."
         )
 
 

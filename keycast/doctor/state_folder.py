@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +42,11 @@ def look(here: Surroundings) -> Iterator[Finding]:
 
 def _of_folder(state: Path, status: os.stat_result) -> Iterator[Finding]:
     if status.st_mode & _OTHERS_WRITE:
-        yield bad(f"Others can write to {state}.", f"Run: chmod 700 {state}", _PAGE)
+        yield bad(f"Others can write to {state}.", f"Run: chmod 700 {shlex.quote(str(state))}", _PAGE)
     elif status.st_mode & _OTHERS_ANY:
-        yield warning(f"Others can see the names of the files in {state}.", f"Run: chmod 700 {state}", _PAGE)
+        yield warning(
+            f"Others can see the names of the files in {state}.", f"Run: chmod 700 {shlex.quote(str(state))}", _PAGE
+        )
     if status.st_uid != os.geteuid() and os.geteuid() != 0:
         yield warning(
             f"{state} belongs to {_user(status.st_uid)}, and this command runs as another user.",
@@ -68,14 +71,14 @@ def _of_files(state: Path, owner: int) -> Iterator[Finding]:
     if seen_by_others:
         yield bad(
             f"Others can read or write files in {state}: {_listed(state, seen_by_others)}.",
-            f"Run: chmod -R go= {state}",
+            f"Run: chmod -R go= {shlex.quote(str(state))}",
             _PAGE,
         )
     if of_others:
         yield bad(
             f"Files in {state} belong to another user than the folder: {_listed(state, of_others)}. The gateway cannot "
             "use them.",
-            f"Run, as root: chown -R {_user(owner)} {state}",
+            f"Run, as root: chown -R {_user(owner)} {shlex.quote(str(state))}",
             _PAGE,
         )
 

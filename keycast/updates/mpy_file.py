@@ -1,6 +1,6 @@
 """The form of a .mpy file of version 6 without machine code: whether it is whole.
 
-A board reads behind the end of one that is cut, since MicroPython's importer (`py/persistentcode.c`) trusts its numbers.
+A board reads behind the end of one that is cut: MicroPython's importer (`py/persistentcode.c`) trusts its numbers.
 """
 
 _HEAD = 4  # "M", version, flags, bits of a small integer

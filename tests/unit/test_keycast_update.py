@@ -147,6 +147,8 @@ def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None
     sign = ("update", "sign", agent, "-o", "a.suit", "--key", "update.key", "--number", "7", *typed)
     signed = keycast(*sign, folder=tmp_path)
     assert signed.returncode == 0 and "number 7" in signed.stdout
+    spaced = keycast(*sign[:4], "a b.suit", *sign[5:], folder=tmp_path)  # what it says can be typed
+    assert "keycast update show 'a b.suit'. To bring it to boards: keycast update offer 'a b.suit'" in spaced.stdout
     again = keycast(*sign, folder=tmp_path)
     assert again.returncode == 1 and "a.suit exists already" in again.stderr
     shown = keycast("update", "show", "a.suit", folder=tmp_path)
@@ -163,7 +165,7 @@ def test_signed_and_shown(tmp_path: Path, agent: Path, typed: list[str]) -> None
     cut = tmp_path / "cut.suit"
     cut.write_bytes((tmp_path / "a.suit").read_bytes()[:-1])
     refused = keycast("update", "show", cut, folder=tmp_path)
-    sentence = f"boards refuse {cut}: the envelope cannot be read: CBOR: truncated"
+    sentence = f"boards refuse {cut}: the envelope cannot be read: CBOR: truncated. Take a whole copy of it, or sign"
     assert refused.returncode == 1 and sentence in refused.stderr
 
 
@@ -327,7 +329,9 @@ def test_what_is_probably_not_meant_is_said_before_the_passphrase(
     lines = asked.stdout.splitlines()
     assert lines[0].startswith(f"Look twice: {agent} lacks ") and "which the agent of this release has" in lines[0]
     assert lines[1].startswith(f"Look twice: main.py of {agent} is another one than that of this release")
-    assert lines[2].startswith("Look twice: number 4294967295 (2106-02-07") and "ahead of the clock" in lines[2]
+    assert lines[2].startswith("Look twice: number 4294967295 is the highest that there is: boards that confirm it take no")
+    late = keycast(*sign, 2**32 - 2, folder=tmp_path).stdout.splitlines()[2]
+    assert late.startswith("Look twice: number 4294967294 (2106-02-07") and "ahead of the clock" in late
     told = json.loads(keycast(*sign, 7, *typed, "--json", folder=tmp_path).stdout)
     assert [f"Look twice: {each}" for each in told["doubts"]] == lines[:2]
 

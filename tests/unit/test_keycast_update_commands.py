@@ -94,7 +94,7 @@ async def test_a_number_that_boards_have_passed_is_told_to_who_offers_it(tmp_pat
         (("offer", "FILE", "--broadcast", "--sealed", "home/no"), "there is no Service Group 'home/no'.", "unknown"),
         (("offer", "FILE", "--broadcast"), "no network for broadcasts is up", "not-allowed"),
         (("offer", "OLDER"), "update 5 is offered there, which is newer than 4", "not-allowed"),
-        (("offer", "CUT"), "CBOR: truncated", "malformed-message"),
+        (("offer", "CUT"), "CUT: the envelope cannot be read: CBOR: truncated. Take a whole copy", "malformed-message"),
         (("offer", "OTHER"), "OTHER is no update. Make one: keycast update sign", "store-unusable"),
         (("offer", "NONE"), "Make one: keycast update sign", "store-unusable"),
         (("withdraw", "6"), "no update 6 is offered; those are: 5", "unknown"),

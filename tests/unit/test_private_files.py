@@ -365,3 +365,11 @@ def test_the_keys_of_a_gateway_are_not_made_where_others_can_write(tmp_path, mod
     assert list(made.gateway.state_dir.iterdir()) == []
     made.gateway.state_dir.chmod(0o755)  # as systemd makes one: others see names, and no more
     own_keys(made)
+
+
+def test_a_command_with_the_name_of_a_file_can_be_typed_as_it_is_told(tmp_path):
+    path = tmp_path / "a key"
+    path.write_bytes(b"secret")
+    path.chmod(0o644)
+    with pytest.raises(files.StoreUnusable, match=f"Run: chmod 600 '{path}'"):
+        files.read(path)

@@ -6,13 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from keycast.commands.update.show import TAKE_ANOTHER
 from keycast.terminal import completion
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse, sentences
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, asked, refuse, sentences
 
 _UNVERIFIED = (
     "Nobody has verified its signature: the gateway has no update key, and boards without one refuse the update. Name "
     "the public file of keycast update key in [update], and restart the gateway."
 )
+_OF_THE_FILE = {
+    "malformed-message": TAKE_ANOTHER,
+    "not-authentic": "Whether a key has signed it, says: keycast update show FILE --key FILE.pub",
+}
+"""Codes of refusals for what is in the file, with the next step."""
 
 
 def command(
@@ -45,6 +51,7 @@ def command(
 
     Examples: keycast update offer agent.suit --board lamp.porch; later keycast update offer agent.suit --broadcast
     """
+    from gateway_agent.errors import Refused
     from keycast.updates import file
 
     if broadcast and (board or group):
@@ -55,10 +62,15 @@ def command(
         refuse(
             "the name of a board or a group is empty, which does not stand for all: leave the option out", "usage", 2
         )
+    how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}
     with sentences():
         octets = base64.b64encode(file.octets(path)).decode()
-    how = {"boards": board or [], "groups": group or [], "broadcast": broadcast, "sealed": sealed or ""}
-    offered = ask(config, None, "update.offer", file=octets, **how)
+        try:
+            offered = asked(config, None, "update.offer", file=octets, **how)
+        except Refused as refused:  # by a gateway, which does not know the name of the file
+            if refused.code not in _OF_THE_FILE:
+                raise
+            raise Refused(f"{path}: {refused}. {_OF_THE_FILE[refused.code]}", refused.code) from None
     count = offered["boards_count"]
     has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
     way = f" by broadcast, sealed for {sealed}" if sealed else " by broadcast" if broadcast else ""

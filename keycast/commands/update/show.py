@@ -10,6 +10,9 @@ from keycast.commands.update.sign import numbered
 from keycast.terminal.options import answer, console, refuse, sentences
 from keycast.terminal.tables import show_table
 
+TAKE_ANOTHER = "Take a whole copy of it, or sign it again: keycast update sign"
+"""What to do with a file that is no update that boards take."""
+
 
 def command(
     path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="The update.")],
@@ -40,7 +43,7 @@ def command(
         try:
             found = file.read(path)
         except MalformedMessage as error:
-            refuse(f"boards refuse {path}: {named(error.reason)}", "malformed-message")
+            refuse(f"boards refuse {path}: {named(error.reason)}. {TAKE_ANOTHER}", "malformed-message")
         public = None if key is None else UpdateKey.load(key)
         valid = None
         if public is not None:

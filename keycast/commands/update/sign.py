@@ -1,5 +1,6 @@
 """`keycast update sign`: an update, signed by the offline key."""
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,8 @@ def numbered(number: int) -> str:
 
 def ahead(number: int) -> list[str]:
     """Return what to think of before signing a number that boards can reach by time only much later."""
+    if number == n.NUMBER_MAX:
+        return [f"number {number} is the highest that there is: boards that confirm it take no further update by air."]
     if number <= time.time() + _AHEAD_S:
         return []
     return [
@@ -116,11 +119,12 @@ def command(
         chosen = int(time.time()) if number is None else number
         octets = build(image.kind, image.class_text, chosen, image.octets, opened.sign)
         plain_file.write_new(out, octets)
+    typed = shlex.quote(str(out))
     answer(
         {"file": str(out), "kind": image.kind, "number": chosen, "for_boards": image.class_text, "doubts": doubts},
         f"{out} is signed: {image.kind}, number {numbered(chosen)}, {len(image.octets)} octets, "
         f"for {image.class_text}.",
-        f"To look at it: keycast update show {out}. To bring it to boards: keycast update offer {out}",
+        f"To look at it: keycast update show {typed}. To bring it to boards: keycast update offer {typed}",
     )
 
 
