@@ -329,7 +329,7 @@ def test_what_is_probably_not_meant_is_said_before_the_passphrase(
     lines = asked.stdout.splitlines()
     assert lines[0].startswith(f"Look twice: {agent} lacks ") and "which the agent of this release has" in lines[0]
     assert lines[1].startswith(f"Look twice: main.py of {agent} is another one than that of this release")
-    assert lines[2].startswith("Look twice: number 4294967295 is the highest that there is: boards that confirm it take")
+    assert lines[2].startswith("Look twice: number 4294967295 is the highest that there is: boards that confirm")
     late = keycast(*sign, 2**32 - 2, folder=tmp_path).stdout.splitlines()[2]
     assert late.startswith("Look twice: number 4294967294 (2106-02-07") and "ahead of the clock" in late
     told = json.loads(keycast(*sign, 7, *typed, "--json", folder=tmp_path).stdout)
