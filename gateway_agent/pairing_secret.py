@@ -5,7 +5,6 @@ anything else, and has the name that the board has from its maker: nobody needs 
 """
 
 import base64
-import binascii
 
 from cpns.errors import NotAllowed
 
@@ -22,7 +21,7 @@ def octets(text: str) -> bytes:
     letters = characters(text)
     try:
         secret = base64.b32decode(letters)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; letters outside of ASCII are another
         secret = b""
     if len(letters) != CHARACTERS or len(secret) != OCTETS:
         raise NotAllowed("a pairing secret is 16 characters of A-Z and 2-7")

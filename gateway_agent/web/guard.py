@@ -77,6 +77,11 @@ def errors_in_words(log: DoorLog) -> Middleware:
             status, text = HTTPStatus.REQUEST_TIMEOUT, "The form did not come in time."
         except (GatewayError, CpnsError, PlaneError) as error:
             status, text = HTTPStatus.CONFLICT, str(error)
+        except Exception as error:  # the person gets the sentence, the log the place in the code
+            if request.writer.output_size:  # the answer has begun
+                raise
+            log.broke(error)
+            return await _told(request, HTTPStatus.INTERNAL_SERVER_ERROR, _FAULT)
         if status != HTTPStatus.CONFLICT:
             log.refused(status.phrase.lower().replace(" ", "-"))
         return await _told(request, status, text)
@@ -126,7 +131,10 @@ async def _examine_form(request: web.Request) -> None:
     if request.content_type != _FORM or not in_utf8 or "Content-Encoding" in headers:
         raise web.HTTPUnsupportedMediaType
     async with asyncio.timeout(door_tuning.REQUEST_TIMEOUT_S):
-        fields = await request.post()
+        try:
+            fields = await request.post()
+        except ValueError:  # octets that are not UTF-8
+            raise web.HTTPBadRequest from None
     token = headers.get(FORM_HEADER) or str(fields.get(FORM_FIELD, ""))
     if not request.app[LOG_IN].accepts_form(request, token):
         raise web.HTTPForbidden
@@ -148,10 +156,14 @@ async def _told(request: web.Request, status: HTTPStatus, text: str) -> web.Resp
     return await render(request, "error.html", status=status, title=status.phrase, text=text)
 
 
+_FAULT = "This is a fault of keycast. Its log says where in the code, without what you have sent: keycast log show"
 _WORDS: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "No form of this page sends that. Go back, load the page again, and send it once more.",
     HTTPStatus.FORBIDDEN: "This form is not of the page that you have open now, or of another log-in. Go back, load "
     "the page again, and send it once more.",
     HTTPStatus.NOT_FOUND: "There is no such page, or what it was about is gone.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This page can be read and its forms sent, and nothing else.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "No form of this page comes in that form.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "That is more than a form of this page can hold.",
     HTTPStatus.SERVICE_UNAVAILABLE: "Too many connections are open at once. Close some tabs, and try again.",
 }

@@ -64,6 +64,8 @@ def new_key(
     """
     from private_store import backup_keys
 
+    if not path.name:  # "", "." or "/"
+        refuse(f"{path} is a folder. Name the private file, for example home.key")
     public = path.with_suffix(_RECIPIENT)
     if public == path:
         refuse(f"name the private file; the public one is {public} then")

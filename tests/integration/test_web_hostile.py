@@ -375,3 +375,42 @@ async def test_the_log_names_addresses_that_a_browser_reaches(tmp_path: Path, ca
     async with opened(tmp_path, listen=["0.0.0.0"]) as made:
         port = made.url.rsplit(":", 1)[1]
     assert f"the page is at http://192.0.2.7:{port}" in caplog.text and "0.0.0.0" not in caplog.text
+
+
+async def test_a_form_that_is_not_utf_8_is_no_fault_of_the_gateway(
+    page: Page, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with page.browser() as browser:
+        token = (await browser.get("/log-in")).token
+        octets = f"form_token={token}&password=".encode() + b"\xff\xfe"
+        answer = await browser.post("/log-in", octets, **{"Content-Type": "application/x-www-form-urlencoded"})
+    assert answer.status == 400 and "No form of this page sends that." in answer.text
+    assert "fault of this program" not in caplog.text
+
+
+async def test_letters_of_other_alphabets_are_no_secret(page: Page) -> None:
+    async with page.browser() as browser:
+        await browser.logs_in()
+        for do in ("pair", "label"):
+            token = (await browser.get("/let-in")).token
+            fields = {"form_token": token, "do": do, "pne": "lamp", "secret": "\u00c4BCD-EFGH-IJKL-MNOP"}
+            answer = await browser.post("/let-in", fields)
+            assert answer.status == 409 and "A pairing secret is 16 characters of A-Z and 2-7." in answer.text
+            assert "\u00c4BCD" not in answer.text
+
+
+async def test_a_fault_of_the_program_is_told_in_words_without_what_it_was_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(request: web.Request, sight: Sight) -> web.Response:
+        raise ZeroDivisionError(NAME)
+
+    pages = (WebPage("/broken", handle), WebPage("/api/broken", handle))
+    monkeypatch.setattr(application, "PAGES", pages)
+    with_password(tmp_path)
+    async with opened(tmp_path) as page, page.browser() as browser:
+        await browser.logs_in()
+        answer = await browser.get("/broken")
+        assert answer.status == 500 and "This is a fault of keycast." in answer.text and "alert(1)" not in answer.text
+        assert json.loads((await browser.get("/api/broken")).text)["code"] == "internal-server-error"
+    assert "ZeroDivisionError at test_web_hostile.py" in caplog.text and "alert(1)" not in caplog.text

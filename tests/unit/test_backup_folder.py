@@ -243,8 +243,12 @@ def test_a_former_backup_needs_no_passphrase_and_is_told(tmp_path, capsys):
     assert "is not encrypted. The next release reads encrypted backups only" in capsys.readouterr().err
 
 
-def test_a_key_pair_is_not_made_over_itself(tmp_path, capsys):
+def test_a_key_pair_is_not_made_over_itself_or_a_folder(tmp_path, capsys):
     with pytest.raises(typer.Exit):
         backup_command.new_key(tmp_path / "home.recipient")
+    for folder in ("", ".", "/"):
+        with pytest.raises(typer.Exit):
+            backup_command.new_key(Path(folder))
+        assert "is a folder. Name the private file, for example home.key" in capsys.readouterr().err
     backup_command.new_key(tmp_path / "home.key")
     assert backup_keys.recipient(tmp_path / "home.recipient")

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from cpns.errors import NotAllowed
 from gateway_agent import pairing_secret
 from keycast.board import label
 from keycast.board.faults import ProvisioningFault
@@ -44,3 +45,12 @@ def test_a_file_that_can_be_no_label_is_refused_before_anything_is_done(tmp_path
     with pytest.raises(ProvisioningFault):
         label.require_kind(tmp_path / name)
     assert (tmp_path / "there.svg").read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "ABCD", "ÄBCD-EFGH-IJKL-MNOP", "\u0410BCD-EFGH-IJKL-MNOP", "\u202eABCDEFGHIJKLMNO", "1" * 16]
+)
+def test_what_is_no_secret_is_refused_by_a_sentence_that_does_not_repeat_it(typed):
+    with pytest.raises(NotAllowed) as refusal:
+        pairing_secret.octets(typed)
+    assert str(refusal.value) == "a pairing secret is 16 characters of A-Z and 2-7"
