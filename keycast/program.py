@@ -9,7 +9,7 @@ import typer
 
 from keycast.terminal.interrupts import INTERRUPTED, REFUSAL
 from keycast.terminal.json_option import Answering
-from keycast.terminal.options import refusal, renamed, show_json
+from keycast.terminal.options import refusal, refuse, renamed, show_json
 
 # word -> (module with a typer `app` of sub-commands, or with one function `command`; one line of help)
 WORDS = {
@@ -78,8 +78,13 @@ def typed_words() -> list[str]:
     return line.split()[1:]
 
 
+_ENDED = "Standard input ended before the question was answered."
+
+
 class _Program(Answering):
     """The command `keycast`, which answers in JSON if that is asked for, even if the words typed are no command."""
+
+    _in_json = False
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UsageError for an argument that is not UTF-8: it is no name, URI or number, and as a path it cannot be
@@ -91,7 +96,8 @@ class _Program(Answering):
 
     def main(self, args: Any = None, *more: Any, **how: Any) -> Any:
         """Run the command, and end the process with its exit code."""
-        if "--json" not in (sys.argv[1:] if args is None else args):
+        self._in_json = "--json" in (sys.argv[1:] if args is None else args)
+        if not self._in_json:
             return super().main(args, *more, **how)
         try:
             code = super().main(args, *more, **how | {"standalone_mode": False}) or 0
@@ -102,7 +108,7 @@ class _Program(Answering):
             show_json(refusal(getattr(wrong, "format_message", wrong.__str__)(), "usage"))
             sys.exit(2)
         except typer.Abort:
-            show_json(refusal("Standard input ended before the question was answered.", "cancelled"))
+            show_json(refusal(_ENDED, "cancelled"))
             sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
@@ -112,7 +118,9 @@ class _Program(Answering):
         except typer.Abort as ended:
             if isinstance(ended.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
-            raise
+            if self._in_json:
+                raise
+            refuse(_ENDED, "cancelled")
 
 
 def _is_utf8(text: str) -> bool:

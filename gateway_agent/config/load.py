@@ -37,6 +37,7 @@ SIZE_MAX = 64 * 1024
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 _FALSE = ("no", "off", "false", "0")
 _SECRET = (("token",),)
+_USER_IN_URL = re.compile(r"(?<=//)[^/\s]*@")  # RFC 3986 section 3.2.1: it may hold a password
 _UNKNOWN = "extra_forbidden"  # pydantic's word
 _PASSED_OVER = "This release passes over it, the next one refuses it."
 _TOML = 'texts stand in quotes, lists in brackets, as in interfaces = ["wlan0"]'
@@ -181,19 +182,21 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
     if fault["type"] == "value_error" and _model_at(schema, where) is not None:  # of settings that do not go together
         return f"{place}: {message}." if place else f"{message}."
     found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])
-    example = "" if where[-1:] in _SECRET else _example(where, fault["type"], fault["input"])
+    example = "" if where[-1:] in _SECRET else _example(schema, where, fault)
     return f"{place}: found {found}, expected {message[0].lower()}{message[1:]}.{example and f' Write: {example}'}"
 
 
-def _example(where: tuple[int | str, ...], kind: str, value: object) -> str:
+def _example(schema: type[BaseModel], where: tuple[int | str, ...], fault: ErrorDetails) -> str:
     """Return a line of TOML that was probably meant where a value has the wrong type, or ""."""
-    key = where[-1]
+    key, kind, value = where[-1], fault["type"], fault["input"]
     if isinstance(key, int):
         return ""
     if kind == "model_type":
         return f"[{'.'.join(str(part) for part in where)}]"
     if kind == "list_type":
         if isinstance(value, Mapping):
+            if _model_at(schema, where) is None:
+                return ""
             return f"[[{'.'.join(str(part) for part in where)}]]"
         return f"{key} = [{toml_text(value)}]" if isinstance(value, str) else ""
     if kind == "string_type":
@@ -208,6 +211,7 @@ def _example(where: tuple[int | str, ...], kind: str, value: object) -> str:
 
 def _shown(value: object) -> str:
     text = repr(value) if not isinstance(value, Mapping) else f"a table with {', '.join(value) or 'nothing'}"
+    text = _USER_IN_URL.sub("...@", text)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

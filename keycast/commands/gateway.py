@@ -29,7 +29,17 @@ from keycast.terminal.backup_options import (
 )
 from keycast.terminal.broker_options import BrokerFilesOption, BrokerOption
 from keycast.terminal.logs import LogOption, begin_log, is_at_terminal, ready
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, console, refuse, remark, sentences
+from keycast.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    answer,
+    ask,
+    beside,
+    console,
+    refuse,
+    remark,
+    sentences,
+)
 from keycast.terminal.passphrases import PassphraseFile
 
 if TYPE_CHECKING:
@@ -109,8 +119,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from keycast.services.radio_survey import plain
 
     unknown: list[str] = []
+
+    def note(sentence: str) -> None:
+        unknown.append(sentence)
+        beside(f"warning {UNKNOWN_KEY_CODE}: {sentence}")  # at once: what hinders a start may come of it
+
     with sentences():
-        found = asyncio.run(trial(load(config, unknown.append), config))
+        found = asyncio.run(trial(load(config, note), config))
     if found.brokers and not any(each.connected for each in found.brokers):
         refuse(" ".join(each.problem for each in found.brokers), "peer-unreachable")
     runs = f"; process {found.pid} runs with it as it was at its start" if found.pid else ""
@@ -120,7 +135,6 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
         | {"brokers": [asdict(each) for each in found.brokers], "server_problem": found.server_problem}
         | {"home_assistant": found.home_assistant}
         | {"warnings": [{"code": UNKNOWN_KEY_CODE, "text": each} for each in unknown]},
-        *[f"warning {UNKNOWN_KEY_CODE}: {each}" for each in unknown],
         *[_use(each) for each in found.networks],
         *[f"left out: {each['interface']} {each['address'] or '-'}: {each['reason']}" for each in found.left_out],
         *([] if found.radio is None else [_adverts(found.radio)]),
@@ -408,8 +422,9 @@ def restore(
                     loaded, path, unlock, epochs=epochs, older=older, new_identity=new_identity
                 )
     # If the folder was put back by hand, only a person knows whether the Server's part of it is an older copy too.
-    beside = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
-    by_hand = ["If server/ in the state folder is an older copy too, after the start: keycast server restore"] * beside
+    has_server = path is None and (loaded.gateway.state_dir / state_copies.SERVER).exists()
+    step = "If server/ in the state folder is an older copy too, after the start: keycast server restore"
+    by_hand = [step] if has_server else []
     answer(
         {
             "generation": done.generation,

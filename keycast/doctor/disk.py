@@ -26,10 +26,12 @@ def look(here: Surroundings) -> Iterator[Finding]:
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
     step = f"Make room on the disk of {folder}."
+    few_files = space.f_files and space.f_favail < INODES_MIN
+    left = f"room for {space.f_favail} more files is left" if few_files else f"{_size(free)} are left"
     if free < BAD_BELOW or (space.f_files and space.f_favail == 0):
-        yield bad(f"The disk of {folder} is full: {_size(free)} are left, and {space.f_favail} files.", step, _PAGE)
-    elif free < WARNING_BELOW or (space.f_files and space.f_favail < INODES_MIN):
-        yield warning(f"The disk of {folder} is nearly full: {_size(free)} are left.", step, _PAGE)
+        yield bad(f"The disk of {folder} is full: {left}.", step, _PAGE)
+    elif free < WARNING_BELOW or few_files:
+        yield warning(f"The disk of {folder} is nearly full: {left}.", step, _PAGE)
     else:
         yield good(f"{_size(free)} are free on the disk of {folder}")
     try:

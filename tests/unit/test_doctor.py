@@ -170,14 +170,21 @@ def test_what_a_start_would_refuse_in_the_state_folder_is_bad(tmp_path, change, 
 
 @pytest.mark.parametrize(
     ("free", "inodes", "grade"),
-    [(1 << 30, 9999, "good"), (100 << 20, 9999, "warning"), (1 << 20, 9999, "bad"), (1 << 30, 0, "bad")],
+    [
+        (1 << 30, 9999, "good"),
+        (100 << 20, 9999, "warning"),
+        (1 << 20, 9999, "bad"),
+        (1 << 30, 50, "warning"),
+        (1 << 30, 0, "bad"),
+    ],
 )
 def test_room_on_the_disk(tmp_path, monkeypatch, free, inodes, grade):
     class Space:
         f_bavail, f_frsize, f_files, f_favail = free, 1, 10_000, inodes
 
     monkeypatch.setattr(disk.os, "statvfs", lambda folder: Space)
-    assert grades(found_by(look_around(configured(tmp_path)), "disk"))[0] == grade
+    finding = found_by(look_around(configured(tmp_path)), "disk")[0]
+    assert str(finding.grade) == grade and ("files" in finding.text) is (inodes < 100), "it names what is short"
 
 
 @pytest.mark.parametrize(("seconds", "grade"), [(0.002, "good"), (0.051, "warning")])

@@ -350,6 +350,26 @@ def test_a_single_table_where_several_may_be_is_answered_with_how_several_are_wr
     assert fault(lines).endswith("Write: [[seal.gms]]")
 
 
+def test_a_table_where_a_list_of_texts_stands_is_answered_without_an_example_that_is_wrong_too() -> None:
+    assert fault(GOOD + "[message_plane.listen]\nx = 1\n").endswith("found a table with x, expected a valid list.")
+
+
+@pytest.mark.req("SEC-20")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        '[mqtt]\nbroker = "mqtt://keycast:hunter2@192.168.1.9"',
+        '[mqtt]\nbroker = "mqtts://keycast:hun@ter2@host:8883/x"',
+        '[uplink]\nkind = "mqtt"\nbrokers = ["mqtts://:hunter2@broker.example"]',
+        '[uplink]\nkind = "udp"\nhost = "udp://me:hunter2@host"',
+        '[web]\nhosts = ["http://me:hunter2@host"]',
+    ],
+)
+def test_a_password_in_a_url_is_not_repeated(lines: str) -> None:
+    told = fault(f"{GOOD}{lines}\n")
+    assert "...@" in told and "hunter2" not in told and "ter2" not in told
+
+
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert parse(b"\xef\xbb\xbf" + GOOD.encode()) == parse(GOOD.encode())
     assert "line 8" in passed_over("\ufeff" + GOOD + "zzz = 3\n")

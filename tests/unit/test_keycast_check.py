@@ -306,6 +306,10 @@ def test_an_unknown_key_is_a_warning_with_its_code_and_the_nearest_key(config):
     assert shown.exit_code == 0 and re.search(
         r"warning KC1401: .*line 14: broadcast\.intervall_s: unknown key", shown.output
     )
+    change(config, 'interfaces = ["lo"]', 'interfaces = ["none0"]')
+    hindered = CliRunner().invoke(program(["gateway"]), ["gateway", "check", "-c", str(config)])
+    assert hindered.exit_code == 1 and "warning KC1401: " in hindered.stderr and "'none0'" in hindered.stderr
+    change(config, 'interfaces = ["none0"]', 'interfaces = ["lo"]')
     told = json.loads(
         CliRunner().invoke(program(["gateway"]), ["gateway", "check", "-c", str(config), "--json"]).output
     )

@@ -78,6 +78,8 @@ def test_ctrl_c_at_a_question_ends_a_command_as_anywhere_else(
     if is_json:
         said = json.loads(run.stdout)
         assert said["code"] == "cancelled" and said["error"].startswith(told)
+    elif pressed is EOFError:
+        assert run.stderr.startswith(f"keycast: {told}") and "Aborted" not in run.stderr
 
 
 @pytest.mark.parametrize(("how", "stays_s", "code"), [("kept", WITHIN_S, interrupts.INTERRUPTED), ("lost", 0, 0)])

@@ -112,9 +112,11 @@ def _what_runs(seen: "Seen") -> str:
     what = f"{identity}: agent {found.agent}{update} on MicroPython {found.micropython}, {found.state}"
     known = f", which must know it as {found.own_fingerprint}" if found.own_fingerprint else ""
     server = f"; it trusts the CPNS Server {found.server_fingerprint}{known}" if found.server_fingerprint else ""
+    groups = found.group_count or 0
+    count = f"{groups} Service Group{'' if groups == 1 else 's'}"
     counts = (found.cut, found.dropped, found.empty)
     lost = "".join(f"; {words.format(count)}" for words, count in zip(_LOST, counts, strict=True) if count)
-    return f"{what}, {found.group_count or 0} Service Groups{server}{lowest}{lost}{kept}"
+    return f"{what}, {count}{server}{lowest}{lost}{kept}"
 
 
 def _row(seen: "Seen", step: str) -> dict[str, Any]:
