@@ -4,7 +4,7 @@ exceed."""
 import asyncio
 from collections.abc import Callable
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 """Only what is broken takes so long."""
 
 

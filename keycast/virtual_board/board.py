@@ -28,6 +28,7 @@ from keycast.virtual_board import loopback
 from keycast.virtual_board.nvs_folder import NvsFolder
 
 HEAP_KIB = 96
+PATIENCE_S = 180.0  # on a machine with too much to do; only a broken board takes longer
 BLUETOOTH_KIB = 4  # what on_vm/air_radio.py takes of the heap, and the native code of an ESP32 does not
 PARTITIONS_KIB = 3  # the same of on_vm/partitions.py
 RESET_CODE = 75  # on_vm/machine.py
@@ -247,9 +248,9 @@ class VirtualBoard:
         first = len(self.events)
         self._reader = asyncio.create_task(self._read(self._process))
         if up:
-            await self.event("up", since=first, timeout_s=30)
+            await self.event("up", since=first, timeout_s=PATIENCE_S)
 
-    async def command(self, do: str, *, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+    async def command(self, do: str, *, timeout_s: float = PATIENCE_S, **values: Any) -> dict[str, Any]:
         """Send the board a command, one of those in on_vm/app.py, and return its answer.
 
         Raises BoardError if it refuses, BoardEnded if it ends, TimeoutError.
@@ -267,7 +268,7 @@ class VirtualBoard:
             raise BoardError(result["error"], result["reason"])
         return result
 
-    async def event(self, name: str, *, since: int = 0, timeout_s: float = 60, **values: Any) -> dict[str, Any]:
+    async def event(self, name: str, *, since: int = 0, timeout_s: float = PATIENCE_S, **values: Any) -> dict[str, Any]:
         """Return the first event `name` with these values among `events[since:]`; wait for it if need be.
 
         Raises BoardEnded if the board ends before, TimeoutError.
@@ -289,7 +290,7 @@ class VirtualBoard:
         assert self._process is not None and self._process.stdin is not None
         self._process.stdin.write(octets)
 
-    async def line(self, start: str, *, since: int = 0, timeout_s: float = 60) -> str:
+    async def line(self, start: str, *, since: int = 0, timeout_s: float = PATIENCE_S) -> str:
         """Return what follows `start` in the first line printed that begins so, among `events[since:]` or later.
 
         Raises BoardEnded, TimeoutError as `event` does.
@@ -305,7 +306,7 @@ class VirtualBoard:
             raise BoardEnded(self._last_words())
         return found()[0]
 
-    async def ended(self, timeout_s: float = 60) -> int:
+    async def ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait until the board's process has ended and return its exit code, such as RESET_CODE or POWER_CUT_CODE."""
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: self.exit_code is not None)

@@ -67,7 +67,7 @@ async def still_serves(board, connect):
     central = await connect()
     await central.subscribe()
     await central.write(LAST + PING)
-    await until(lambda: LAST + PONG in central.values, 60)
+    await until(lambda: LAST + PONG in central.values)
     await central.leave()
     assert [event["text"].split()[1] for event in board.events if event["event"] == "print"].count("start:") == 1
 

@@ -10,6 +10,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 
 from gateway_agent.net import interfaces, mdns
 from gateway_agent.net.mdns import SERVICE_TYPE, Announcement
+from tests.waiting import PATIENCE_S
 
 
 def address() -> str:
@@ -35,7 +36,7 @@ async def test_the_gateway_is_found_with_its_pn_and_port() -> None:
     browser = AsyncZeroconf(interfaces=[here])
     listening = AsyncServiceBrowser(browser.zeroconf, SERVICE_TYPE, handlers=[changed])
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await seen.wait()
         info = AsyncServiceInfo(SERVICE_TYPE, f"gw-home.{SERVICE_TYPE}")
         assert await info.async_request(browser.zeroconf, 5000)
@@ -87,7 +88,7 @@ async def test_the_announcement_follows_the_addresses_there_are(monkeypatch: pyt
     assert not await announcement.open()
     for address in ("127.0.0.1", "127.0.0.2"):
         now[:] = [address]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while FakeZeroconf.announced != [([address], [address])]:
                 await asyncio.sleep(0.001)
     await announcement.close()

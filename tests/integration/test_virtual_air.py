@@ -277,6 +277,6 @@ async def test_a_board_whose_bluetooth_does_not_work_says_so_and_goes_on_with_wi
     await one.start(up=False)
     try:
         told = [f"keycast: {'no-gateway' if wifi else 'no-bluetooth'} ", "no Bluetooth: OSError(19,)"]
-        await until(lambda: all(any(text in str(event) for event in one.events) for text in told), 60)
+        await until(lambda: all(any(text in str(event) for event in one.events) for text in told))
     finally:
         await one.kill()

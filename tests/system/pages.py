@@ -17,6 +17,7 @@ from keycast.virtual_board.board import VirtualBoard
 from tests.system import namespaces
 from tests.system.manual import Desk, Reading
 from tests.system.namespaces import HomeNetwork
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 README, CONTRIBUTING, SECURITY = (PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY"))
@@ -76,7 +77,7 @@ def name_the_card(desk: Desk) -> Callable[[], None]:
     return do
 
 
-async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = 120) -> Any:
+async def until(desk: Desk, command: str, true: Callable[[Any], bool], timeout_s: float = PATIENCE_S) -> Any:
     """Type a command until what it answers is so."""
     end = time.monotonic() + timeout_s
     while True:

@@ -9,6 +9,7 @@ from message_plane.endpoint import Endpoint, Peer
 from message_plane.identity import OwnIdentity
 from message_plane.links.udp import UdpLink, place_of
 from message_plane.session_file import SessionFile
+from tests.waiting import PATIENCE_S
 
 
 class SimulatedPne:
@@ -36,7 +37,7 @@ class SimulatedPne:
         )
         await self.endpoint.connect(gateway.entity_id, place_of(*address))
 
-    async def ask(self, code: int, fields: dict, timeout_s: float = 30) -> dict:
+    async def ask(self, code: int, fields: dict, timeout_s: float = PATIENCE_S) -> dict:
         """One CPNS message in this PNE's name; the fields of its answer."""
         message = messages.encode(code, {messages.PNE_ID: self.pne_id, **fields})
         answer = await self.endpoint.request(self._gateway_id, message, resource=PATH, timeout_s=timeout_s)

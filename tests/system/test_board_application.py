@@ -13,6 +13,7 @@ from device_agent.key_store import KeyStore
 from device_agent.membership import record_name
 from tests.system.conftest import house_of
 from tests.system.watching import events, join
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 SG = "home/lights"
@@ -27,7 +28,7 @@ def give(board, folder: Path, source: str) -> None:
     board.app = folder
 
 
-async def printed(board, text: str, since: int = 0, timeout_s: float = 60) -> None:
+async def printed(board, text: str, since: int = 0, timeout_s: float = PATIENCE_S) -> None:
     await board.event("print", text=text, since=since, timeout_s=timeout_s)
 
 

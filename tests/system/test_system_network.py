@@ -15,6 +15,7 @@ from keycast.virtual_board.board import BoardError
 from keycast.virtual_board.fleet import Fleet
 from tests.system.keycast_process import GatewayProcess
 from tests.system.namespaces import HomeNetwork, missing
+from tests.waiting import PATIENCE_S
 
 SG = "home/lights"
 BOARDS = 4  # more than are reached by unicast, and few: with loss a story is as slow as the slowest of them
@@ -55,7 +56,7 @@ async def join(board, loss):
             await board.restart(loss=loss, seed=seed)
 
 
-async def keyed(gateway, boards, timeout_s=180):
+async def keyed(gateway, boards, timeout_s=PATIENCE_S):
     """Wait until `boards`, and no others, are members, hold the newest key and are known to do so."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -76,7 +77,7 @@ async def story(gateway, boards, loss=0.0):
     assert await keyed(gateway, boards) == updated > joined
     *staying, expelled = boards
     await gateway.ask("group.expel", sg_id=SG, pne_id=f"lamp.{BOARDS - 1}")
-    async with asyncio.timeout(180):
+    async with asyncio.timeout(PATIENCE_S):
         while not (await gateway.ask("group.show", sg_id=SG))["version"] > updated:
             await asyncio.sleep(0.1)
     assert await keyed(gateway, staying) == updated + 1

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from cpns import broadcast_object, numbers
 from cpns.errors import MalformedMessage
 from keycast.demo.house import PN_ID, House
+from tests.waiting import PATIENCE_S
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 60, what: str = "") -> float:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S, what: str = "") -> float:
     """Wait until `condition()` holds; the seconds it took. Fails the test with `what` if it does not in time."""
     begun = time.monotonic()
     while not condition():
@@ -39,7 +40,9 @@ def confirmed(house: House, sg_id: str) -> dict[str, int]:
     return {member.pne_id: member.confirmed for member in house.server.show_group(sg_id).members}
 
 
-async def keyed(house: House, sg_id: str, names: Iterable[str], *, above: int = 0, timeout_s: float = 120) -> int:
+async def keyed(
+    house: House, sg_id: str, names: Iterable[str], *, above: int = 0, timeout_s: float = PATIENCE_S
+) -> int:
     """Wait until these boards hold the newest key, which is above version `above`, and no other is on its way."""
     names = list(names)
 

@@ -7,6 +7,7 @@ from cpns import messages, numbers
 from keycast.copies import state_copies
 from private_store import archive, sealed
 from tests.unit.home_world import BOARDS, SG, ask
+from tests.waiting import PATIENCE_S
 
 LOCK = sealed.Lock({"kind": "of this test"}, os.urandom(32))
 UNLOCK = sealed.with_key_of(LOCK)
@@ -41,7 +42,7 @@ async def keyed_again(home, made):
         assert app.gateway.administration.stop_reason is None
         assert [status.group.waiting for status in app.gateway.administration.groups()] == [True]
         version = server.confirm_members(SG)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while app._store.group_keys.get(SG, version) is None:
                 await asyncio.sleep(0.01)
         key = server._store.newest_key(SG).key
