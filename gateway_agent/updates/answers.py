@@ -86,7 +86,6 @@ class BoardAnswers:
     def forget_board(self, pne_id: str) -> None:
         """Forget what a board that is gone has asked for."""
         self._limits.forget_board(pne_id)
-        self._pulls.forget_board(pne_id)
         self._told.reset(pne_id)
 
     def forget_update(self, update_id: bytes) -> None:

@@ -77,7 +77,8 @@ class Catalogue:
                 if update.update_id != each.update_id:
                     raise Unknown("its file is that of another update")
             except (CpnsError, GatewayError) as problem:
-                _log.warning("KC1414 update %s is not offered any more: %s. %s", each.update_id.hex(), problem, _AGAIN)
+                why = problem.what if isinstance(problem, GatewayError) else f"{problem}."  # its file is erased below
+                _log.warning("KC1414 update %s is not offered any more: %s %s", each.update_id.hex(), why, _AGAIN)
                 continue
             to = Whom(each.boards, each.groups, each.by_broadcast, each.sealed_for)
             offer = replace(_offer(update, to, each.offered_at), position=each.position)
@@ -162,7 +163,7 @@ class Catalogue:
         return self._folder / f"{update_id.hex()}{_ENDING}"
 
     def _read(self, update_id: bytes) -> bytes:
-        return files.read(self._path(update_id), StoreDamaged, missing="It was removed.", most=update_file.OCTETS_MAX)
+        return files.read(self._path(update_id), StoreDamaged, most=update_file.OCTETS_MAX)
 
     def _write(self, update_id: bytes, octets: bytes) -> None:
         folders.make(self._folder, StoreFailed)

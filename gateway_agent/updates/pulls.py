@@ -1,8 +1,6 @@
 """How far boards are that pull an update, as seen by what they were answered: a board reports seldom while it pulls."""
 
-from dataclasses import dataclass
-
-from suit import numbers as n
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -11,23 +9,16 @@ class UpdatePull:
 
     update_id: bytes
     since: int
-    _pages: int = 0  # a bit for each page, or coded frame, that was answered
-    _frames: int = 0
-    _has_envelope: bool = False
+    _answered: dict[int, int] = field(default_factory=dict)  # kind of piece -> a bit for each index
 
     @property
     def count(self) -> int:
         """How many pieces it was answered, each counted once."""
-        return self._has_envelope + self._pages.bit_count() + self._frames.bit_count()
+        return sum(indexes.bit_count() for indexes in self._answered.values())
 
     def add(self, what: int, index: int) -> None:
         """Note a piece that was answered, as in `Update.piece`."""
-        if what == n.ENVELOPE:
-            self._has_envelope = True
-        elif what == n.PAGE:
-            self._pages |= 1 << index
-        else:
-            self._frames |= 1 << index
+        self._answered[what] = self._answered.get(what, 0) | 1 << index
 
 
 class UpdatePulls:
@@ -49,7 +40,7 @@ class UpdatePulls:
         pull.add(what, index)
 
     def forget_board(self, pne_id: str) -> None:
-        """Forget what a board was answered: it has reported what it misses, or is gone."""
+        """Forget what a board was answered: it has reported what it misses."""
         self._of.pop(pne_id, None)
 
     def forget_update(self, update_id: bytes) -> None:

@@ -329,6 +329,33 @@ async def test_a_board_that_changes_its_mind_again_and_again_is_told_a_few_times
     assert hours * limits.TOLD_PER_HOUR <= len(world.told) <= (hours + 1) * limits.TOLD_PER_HOUR
 
 
+async def test_a_new_board_is_told_of_whatever_the_one_before_of_its_name_did(world: World) -> None:
+    lamp = world.board("lamp")
+    for at in range(2 * limits.TOLD_PER_HOUR):
+        lamp.state, lamp.wanted, lamp.detail = n.REFUSED, at + 1, n.NO_ROOM
+        await lamp.report()
+    assert len(world.told) == limits.TOLD_PER_HOUR
+    world.tell(events.Retired("lamp", "replaced", ()))
+    await asyncio.sleep(0.1)
+    world.told.clear()
+    lamp.wanted = 1
+    await asyncio.sleep(6)
+    await lamp.report()
+    assert world.told == [events.BoardRefused("lamp", 1, "its flash has no room left for it")]
+
+
+async def test_turns_of_an_update_that_is_withdrawn_hold_up_nobody(world: World) -> None:
+    lamp, door = world.board("lamp"), world.board("door")
+    waits = []
+    for number in (5, 6):
+        await world.offer(signed(number, image(200 * 1024)))
+        await lamp.report()
+        await door.report()
+        waits.append((lamp.wait_s, door.wait_s))
+        await world.updates.withdraw()
+    assert waits == [(0, 2)] * 2
+
+
 async def test_boards_wait_for_the_end_of_an_airing_and_pull_what_they_have_missed(world: World) -> None:
     lamp, door = world.board("lamp"), world.board("door")
     update_id = await world.offer(broadcast=True)

@@ -192,6 +192,7 @@ async def test_a_file_that_is_not_as_it_was_is_not_offered(
     store, again = opened(tmp_path)
     assert again.offers == [] and is_whole(tmp_path, again)
     assert "KC1414" in caplog.text and "keycast update offer" in caplog.text
+    assert "Run:" not in caplog.text and not path.exists()  # nothing is to be done about the file: it is erased
     await again.add(FIVE, ALL, 100)
     assert numbers(again) == [5] and is_whole(tmp_path, again)
     store.close()
