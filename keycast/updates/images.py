@@ -87,18 +87,19 @@ def _looked_at(folder: Path) -> dict[str, bytes]:
         raise ImageRefused.no_folder(folder)
     if tree != folder and tree.is_symlink():
         raise ImageRefused.link(tree)
-    files = _files(tree)
-    for name in NEEDED:
-        if name not in files:
+    for name in NEEDED:  # first: of another folder nobody shall be told to remove what lies in it
+        if not (tree / name).is_file():
             raise ImageRefused.no_agent(folder, name)
-    return files
+    return _files(tree)
 
 
 def _files(tree: Path) -> dict[str, bytes]:
     """Return the files below a folder, path -> octets, each read once: what is signed is what was looked at."""
-    files = {path.relative_to(tree).as_posix(): plain_file.read(path, _FILE_MAX) for path in _paths(tree, DEPTH_MAX)}
-    for name, octets in files.items():
-        _require_code(tree / name, octets, is_start=name == board_files.START)
+    files = {}
+    for path in _paths(tree, DEPTH_MAX):  # one after the other: whoever names a wrong folder hears of its first file
+        name = path.relative_to(tree).as_posix()
+        files[name] = plain_file.read(path, _FILE_MAX)
+        _require_code(path, files[name], is_start=name == board_files.START)
     return files
 
 

@@ -48,6 +48,14 @@ class VirtualBoardRefused(GatewayError):
 _FAULTS = Faults(VirtualBoardRefused, VirtualBoardRefused, VirtualBoardRefused)
 
 
+def require_name(name: str) -> None:
+    """Raise VirtualBoardRefused if the text is no name of a virtual board."""
+    if not _NAME.fullmatch(name):
+        raise VirtualBoardRefused(
+            f"{name!r} is no name for a virtual board.", "Use letters, digits, '.', '-' and '_', such as: porch"
+        )
+
+
 @asynccontextmanager
 async def plugged_in(
     name: str,
@@ -63,10 +71,7 @@ async def plugged_in(
     `broadcast_port` are those of the gateway on this computer. Raises VirtualBoardRefused if the text is no name or a
     process runs this board already, NoVm, CompileError, OSError.
     """
-    if not _NAME.fullmatch(name):
-        raise VirtualBoardRefused(
-            f"{name!r} is no name for a virtual board.", "Use letters, digits, '.', '-' and '_', such as: porch"
-        )
+    require_name(name)
     folder = FLASHES / name
     lock = FolderLock(
         folder,

@@ -132,8 +132,9 @@ async def test_a_person_presses_the_buttons_by_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "x" * 70, "ä"])
 async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
-    code, complaint = await run(tmp_path, "board", "run", "--", name)
-    assert code == 1 and "is no name for a virtual board" in complaint
+    for words in ((), ("--join", "home/lights")):  # before the gateway is asked to make a group for it
+        code, complaint = await run(tmp_path, "board", "run", *words, "--", name)
+        assert code == 1 and "is no name for a virtual board" in complaint
 
 
 async def test_a_flash_with_the_partitions_of_an_earlier_release_is_refused_with_the_next_step(tmp_path: Path) -> None:

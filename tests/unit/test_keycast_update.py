@@ -289,10 +289,21 @@ def test_what_lies_in_a_folder_beside_an_agent_is_refused_by_name(agent: Path, k
     assert refusal(agent).startswith(f"{agent / 'cpns' / 'nothing'} is an empty folder. Remove it.")
 
 
+def test_nobody_is_told_to_remove_what_lies_in_a_folder_that_is_no_agent(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "mine.txt").write_text("mine")
+    (home / "empty").touch()
+    (home / "link").symlink_to("mine.txt")
+    (home / "nothing").mkdir()
+    sentence = f"{home} holds no agent: it has no file {update_images.NEEDED[0]}. Take the folder that"
+    assert refusal(home).startswith(sentence)
+
+
 def test_an_empty_folder_is_no_agent_and_a_link_to_one_is_none_either(tmp_path: Path, agent: Path) -> None:
     outer = tmp_path / "files"
     outer.mkdir()
-    assert "is an empty folder" in refusal(outer)
+    assert "holds no agent" in refusal(outer)
     (outer / "mpy").symlink_to(agent)
     assert f"{outer / 'mpy'} is a symbolic link" in refusal(outer)
 

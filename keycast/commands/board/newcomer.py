@@ -21,10 +21,14 @@ class Newcomer:
 
         self._name, self._sg_id, self._config = name, sg_id, config
         self._ended = threading.Event()
-        if sg_id not in [each["sg_id"] for each in asked(config, None, "group.list")]:
+        if not self._is_there():
             pn = load(config).gateway.pn
-            asked(config, None, "group.create", sg_id=sg_id, open_to=[pn])
-            remark(f"{sg_id} is made, for all boards of {pn}")
+            try:
+                asked(config, None, "group.create", sg_id=sg_id, open_to=[pn])
+                remark(f"{sg_id} is made, for all boards of {pn}")
+            except GatewayError:
+                if not self._is_there():  # else a board that is plugged in at this moment has made it
+                    raise
 
     def begin(self) -> None:
         """Let the board in, which must run, and wait until it has proved that it holds the newest key.
@@ -47,6 +51,10 @@ class Newcomer:
     def end(self) -> None:
         """Let `begin`, which runs in a thread of its own, return soon: the board is unplugged."""
         self._ended.set()
+
+    def _is_there(self) -> bool:
+        """Return whether there is the group."""
+        return self._sg_id in [each["sg_id"] for each in asked(self._config, None, "group.list")]
 
     def _confirmed(self) -> int | None:
         """Return the newest version of the key if the board has confirmed that."""

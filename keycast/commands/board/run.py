@@ -63,6 +63,7 @@ async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
     from keycast.virtual_board import named_board, ready_made
     from keycast.virtual_board.serial_board import firmware_image
 
+    named_board.require_name(name)
     ports = {}
     if config.exists():
         loaded = load(config)
