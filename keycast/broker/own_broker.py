@@ -3,9 +3,7 @@
 import asyncio
 import os
 import pwd
-import random
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +11,6 @@ from pathlib import Path
 from gateway_agent.errors import GatewayError
 
 LOOPBACK = "127.0.0.1"
-_PORTS = range(20_000, 32_000)  # below those that the kernel assigns by itself
-_TRIES = 200
 _STARTS_S = 20.0
 
 
@@ -33,19 +29,6 @@ def mosquitto() -> str:
 def mosquitto_places() -> str:
     """Return the folders in which the program is looked for: PATH, and those of servers, which not everybody's has."""
     return f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback network that nothing listens on. Raises NoBroker."""
-    for _ in range(_TRIES):
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return port
-    raise NoBroker(f"No TCP port from {_PORTS[0]} to {_PORTS[-1]} is free.", "End programs that have them.")
 
 
 @asynccontextmanager

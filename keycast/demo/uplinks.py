@@ -12,6 +12,7 @@ from gateway_agent.uplinks.udp import UdpUplinkSection
 from gateway_agent.uplinks.uplink import UplinkSection
 from keycast.broker import own_broker
 from keycast.broker.folder import BROKERS, CA, CERTIFICATE, CONFIGURATION, GATEWAYS, KEY, SERVER, WantedFiles, bring_up
+from keycast.free_ports import free_port
 from keycast.virtual_board.loopback import GATEWAY_ADDRESS, own_port
 from message_plane.links.mqtt_section import MqttSection
 
@@ -39,7 +40,7 @@ async def open_way(kind: str, folder: Path, server_id: str, gateway_ids: Sequenc
         yield OpenWay({"listen": [GATEWAY_ADDRESS], "port": port}, lambda _: section)
         return
     own_broker.mosquitto()  # before anything is made
-    port = own_broker.free_port()
+    port = free_port()
     files = WantedFiles(
         server_id=server_id, brokers=[[_HOST, own_broker.LOOPBACK]], port=port, gateways=gateway_ids, has_authority=True
     )

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from cpns import numbers
 from gateway_agent.errors import GatewayError
 from gateway_agent.radios.virtual_air.place import default_socket
 from keycast.board.ports import front_file
+from keycast.free_ports import free_port
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
 from keycast.virtual_board.flash_chip import OtherLayout
@@ -149,17 +149,10 @@ def _environment(address: str, number: int, port: int, broadcast_port: int) -> M
         "BOARD_ADDRESS": address,
         "BOARD_NETMASK": "255.0.0.0",
         "BOARD_PORT": str(port),
-        "BOARD_OWN_PORT": str(_free_port(address)),
+        "BOARD_OWN_PORT": str(free_port()),  # not the gateway's, which may have that one at all addresses
         "BOARD_BROADCAST_PORT": str(broadcast_port),
         "BOARD_MAC": f"02{number:010x}",
         "BOARD_BLE": str(default_socket()),
         "BOARD_WIFI_NAME": WIFI_NAME,
         "BOARD_WIFI_PASSWORD": WIFI_PASSWORD,
     }
-
-
-def _free_port(address: str) -> int:
-    """Return a UDP port for the board that differs from the gateway's, which may have that one at all addresses."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+
+from keycast.free_ports import free_port
 
 ENVIRONMENT = "KEYCAST_HOME_ASSISTANT"
 STARTS_S = 300.0  # the first start installs packages of its integrations
@@ -48,7 +49,7 @@ class HomeAssistant:
     def __init__(self, folder: Path, broker_port: int) -> None:
         self._folder = folder
         self._python = python()
-        self._port = _free_port()
+        self._port = free_port()
         self._process: asyncio.subprocess.Process | None = None
         self._token = ""
         storage = folder / ".storage"
@@ -173,10 +174,3 @@ def _entries(broker_port: int) -> dict[str, Any]:
         "modified_at": then,
     }
     return {"version": 1, "minor_version": 5, "key": "core.config_entries", "data": {"entries": [entry]}}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

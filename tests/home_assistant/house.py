@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import tomlkit
 from gateway_agent.config.load import load
 from gateway_agent.control import ask
 from gateway_agent.errors import GatewayError
+from keycast.free_ports import free_port
 from tests.system.keycast_process import KEYCAST
 from tests.system.test_serial_board_run import environment
 
@@ -40,13 +40,6 @@ BOARD = {
     "sensor.porch_confirmed_version",
     "sensor.porch_update",
 }
-
-
-def free_port() -> int:
-    """A UDP port that nobody has, as a gateway on this machine may have those of the protocol."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("", 0))
-        return int(free.getsockname()[1])
 
 
 class House:

@@ -1,7 +1,6 @@
 """Homes and a CPNS Server that meet at real brokers: gateways as `keycast gateway run` makes them, without radios."""
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.state_files import own_keys
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
+from keycast.free_ports import free_port
 from keycast.services import trusted_server
 from keycast.services.home import Home, open_home
 from message_plane import credentials
@@ -55,15 +55,13 @@ class MqttHome:
     def __init__(self, folder: Path, name: str, brokers: Sequence[Mosquitto]) -> None:
         self.gateway_id, self.pn_id = f"gw.{name}", f"pn.{name}"
         folder.mkdir(exist_ok=True)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         urls = ", ".join(f'"{broker.url}"' for broker in brokers)
         proof = "".join(f'{key} = "{value}"\n' for key, value in self_proof(brokers, self.gateway_id).items())
         self.path = folder / "keycast.toml"
         self.path.write_text(
             f'[gateway]\nid = "{self.gateway_id}"\npn = "{self.pn_id}"\nstate_dir = "state"\n'
-            f'[message_plane]\nlisten = ["127.0.0.1"]\nport = {port}\ndiscovery = false\n[broadcast]\ninterfaces = []\n'
+            f'[message_plane]\nlisten = ["127.0.0.1"]\nport = {free_port()}\ndiscovery = false\n'
+            "[broadcast]\ninterfaces = []\n"
             f'[uplink]\nkind = "mqtt"\nserver_id = "{SERVER_ID}"\nbrokers = [{urls}]\n{proof}'
         )
         self.home: Home

@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from cpns.errors import CpnsError
+from keycast.free_ports import free_port
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
 from message_plane.endpoint import Endpoint
 from message_plane.identity import OwnIdentity
@@ -34,13 +35,18 @@ def over_gatt():
     return lambda bind: RoomLink(room, room.address(*bind[0]), connections_max=16)
 
 
-KINDS = {"udp": lambda: UdpLink, "memory": over_memory, "gatt": over_gatt}
+def over_udp():
+    """How to make links on ports that they find again when they are closed and opened: 0 is for one of those."""
+    return lambda bind: UdpLink([(host, number or free_port()) for host, number in bind])
+
+
+KINDS = {"udp": over_udp, "memory": over_memory, "gatt": over_gatt}
 
 
 class Links:
     """`on(bind)` makes a link that listens on each (host, number) of `bind`."""
 
-    on = staticmethod(UdpLink)
+    on = staticmethod(over_udp())
 
 
 def address_of(place):

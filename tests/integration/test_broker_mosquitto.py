@@ -18,6 +18,7 @@ from keycast.broker import own_broker
 from keycast.broker.folder import WantedFiles, bring_up
 from keycast.broker.mqtt_end import Login, MqttEnd
 from keycast.broker.own_broker import NoBroker
+from keycast.free_ports import free_port
 from keycast.program import program
 from message_plane.links.mqtt_section import broker_of
 from message_plane.links.mqtt_topics import EVERY_PRESENCE, database, down, presence, tag_of, up
@@ -34,7 +35,7 @@ def port() -> int:
         own_broker.mosquitto()
     except NoBroker as error:
         pytest.skip(str(error))
-    return own_broker.free_port()
+    return free_port()
 
 
 def write_files(folder: Path, port: int, **how: Any) -> Path:

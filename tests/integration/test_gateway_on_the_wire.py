@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +16,7 @@ from gateway_agent.config.schema import (
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.udp_broadcast import BroadcastSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
+from keycast.free_ports import free_port
 from message_plane import credentials
 from message_plane.cpns_resource import PATH
 from tests.integration.plane_world import LOOPBACK, Party, Wire
@@ -64,9 +64,7 @@ class Air(asyncio.DatagramProtocol):
 @contextlib.asynccontextmanager
 async def home(folder, method, lamps=3):
     """A PN GW between a CPNS Server and lamps, a wire on each way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((BROADCAST, 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     async with contextlib.AsyncExitStack() as stack:
         server = await Party(folder, "cpns-server", "server").start()
         stack.push_async_callback(server.stop)

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import contextlib
-import socket
 from functools import partial
 
 import pytest
@@ -16,6 +15,7 @@ from gateway_agent.config.load import load
 from gateway_agent.core import events
 from gateway_agent.updates.resource import PATH as UPDATE
 from gateway_agent.updates.resource import update_resource
+from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from message_plane.errors import PeerRefused, PlaneError
 from suit import frames, sealing
@@ -57,9 +57,7 @@ class House:
     """A gateway on the loopback network, which can be stopped and started, and lamps that have joined a group."""
 
     def __init__(self, folder):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind((BROADCAST, 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         path = configured(folder)
         text = path.read_text().replace("interfaces = []", f'interfaces = ["lo"]\nport = {self.port}')
         path.write_text(text)

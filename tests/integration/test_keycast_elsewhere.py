@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import json
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from gateway_agent.control import SOCKET_FILE, ControlSocket
 from http_door.tls import make_self_signed
+from keycast.free_ports import free_port
 from keycast.services.server_steering import server_commands
 from keycast.terminal.elsewhere import AT_VARIABLE, CA_VARIABLE, TOKEN_VARIABLE
 from tests.integration.rest_world import SG, RestWorld, rest_world
@@ -171,9 +171,3 @@ def test_an_address_for_rest_that_cannot_be_meant(tmp_path: Path, options: tuple
     where = ("--state", tmp_path / "state", "--listen", "127.0.0.1", "--port", free_port())
     run = keycast("server", "run", *where, *options, folder=tmp_path)
     assert run.returncode == (1 if said == "nowhere" else 78) and said in run.stderr and "Traceback" not in run.stderr
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -10,6 +10,7 @@ import pytest
 from aiocoap import oscore
 
 from cpns import cborlite
+from keycast.free_ports import free_port
 from message_plane import edhoc, tuning
 from message_plane.edhoc import Initiator
 from message_plane.endpoint import Peer
@@ -104,9 +105,7 @@ async def test_a_directed_broadcast_finds_the_gateway_and_the_answer_comes_from_
         await gateway.stop()
         for bind in ([("0.0.0.0", 0)], None):
             if bind is None:
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                    probe.bind(("127.0.0.1", 0))
-                    port = probe.getsockname()[1]
+                port = free_port()
                 bind = [("127.0.0.1", port), ("127.255.255.255", port)]
             await gateway.start(bind)
             stranger = await Foreigner.open()

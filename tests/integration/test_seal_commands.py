@@ -24,6 +24,7 @@ from gateway_agent.val_client.kms_client import KmsClient
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess
 from gateway_agent.val_client.servers import Servers
 from keycast.commands import cms, gms, kms
+from keycast.free_ports import free_port
 from keycast.program import program
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
@@ -73,7 +74,7 @@ def test_three_servers_and_a_client_from_the_command_line(tmp_path: Path) -> Non
     typed(gms.app, "group", "create", CREW, "--name", "the crew", "--state", state["gms"])
     typed(cms.app, "put", ALICE, CREW, "--gms", GMS_URI, "--state", state["cms"])
     typed(gms.app, "group", "add", CREW, ALICE, "--state", state["gms"])
-    with running("kms", "run", "--state", state["kms"], "--port", "18443") as kms_url:
+    with running("kms", "run", "--state", state["kms"], "--port", str(free_port())) as kms_url:
         at_kms = ["--kms", kms_url, "--kms-uri", KMS_URI, "--kms-token-file", str(token_file), "--kms-ca", str(ca)]
         with (
             running("gms", "run", GMS_URI, *at_kms, "--state", state["gms"], "--port", "0") as gms_url,

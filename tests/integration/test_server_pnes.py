@@ -17,10 +17,10 @@ from key_servers.cpns_server import databases
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed
+from keycast.free_ports import free_port
 from message_plane import credentials
 from message_plane.errors import PeerRefused, PlaneError
 from message_plane.identity import OwnIdentity
-from message_plane.links.udp import host_and_port
 from message_plane.session_file import SessionFile
 from tests.integration.plane_world import Party
 from tests.integration.test_server_udp import UdpPnGw
@@ -57,17 +57,17 @@ class Estate:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.config = CONFIG.model_copy(update={"port": free_port()})
         self.server: CpnsServer
         self.boards: list[Party] = []
 
-    async def start(self, port: int = 0) -> None:
-        self.server = await CpnsServer.open(self.folder / "server", CONFIG.model_copy(update={"port": port}))
+    async def start(self) -> None:
+        self.server = await CpnsServer.open(self.folder / "server", self.config)
         self.server.start()
 
     async def restart(self) -> None:
-        port = host_and_port(self.server.places[0])[1]
         await self.server.close()
-        await self.start(port)
+        await self.start()
 
     async def home(self) -> None:
         self.gateway = UdpPnGw(self.folder, "home")

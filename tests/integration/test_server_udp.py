@@ -13,12 +13,13 @@ from cpns.errors import NotAllowed
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import ServerError
+from keycast.free_ports import free_port
 from message_plane import credentials
 from message_plane.cpns_resource import PATH, uplink_resource
 from message_plane.endpoint import Endpoint, Peer
 from message_plane.errors import HandshakeFailed, PeerRefused, PeerUnreachable, PlaneError
 from message_plane.identity import OwnIdentity
-from message_plane.links.udp import UdpLink, host_and_port
+from message_plane.links.udp import UdpLink
 from message_plane.session_file import SessionFile
 from tests.unit.cpns_server_parts import PnGw, error_of, succeeded
 from tests.waiting import until
@@ -103,17 +104,17 @@ async def test_a_large_inventory_arrives_whole(server: CpnsServer, home: UdpPnGw
 
 
 async def test_after_a_restart_of_the_server_keys_flow_without_a_word_of_the_pn_gw(tmp_path: Path) -> None:
-    server = await CpnsServer.open(tmp_path / "server", CONFIG)
+    config = CONFIG.model_copy(update={"port": free_port()})
+    server = await CpnsServer.open(tmp_path / "server", config)
     server.start()
     home = UdpPnGw(tmp_path, "home")
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     await home.start(server)
     await home.ask(n.CREATE_SERVICE_GROUP_REQUEST, {m.PNE_ID: "lamp", m.SG_ID: "light"})
     await until(lambda: home.versions("light") == [1])
-    port = host_and_port(server.places[0])[1]
     await server.close()
 
-    server = await CpnsServer.open(tmp_path / "server", CONFIG.model_copy(update={"port": port}))
+    server = await CpnsServer.open(tmp_path / "server", config)
     server.start()
     server.update_key("light")
     await until(lambda: home.versions("light") == [1, 2])

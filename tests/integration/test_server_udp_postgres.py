@@ -10,9 +10,9 @@ from cpns import numbers as n
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreInUse
+from keycast.free_ports import free_port
 from message_plane.links.mqtt_section import MqttSection
 from message_plane.links.mqtt_topics import SHARDS, tag_of
-from message_plane.links.udp import host_and_port
 from tests.integration.test_server_udp import CONFIG, UdpPnGw
 from tests.unit.cpns_server_parts import succeeded
 from tests.unit.server_databases import emptied, postgres_url
@@ -40,7 +40,8 @@ async def home(tmp_path: Path) -> AsyncIterator[UdpPnGw]:
 async def test_sessions_survive_a_restart_and_the_state_folder_holds_none(
     tmp_path: Path, url: str, home: UdpPnGw
 ) -> None:
-    server = await CpnsServer.open(tmp_path / "one", CONFIG, database_url=url)
+    config = CONFIG.model_copy(update={"port": free_port()})
+    server = await CpnsServer.open(tmp_path / "one", config, database_url=url)
     server.start()
     server.register_gateway("gw.home", "pn.home", home.identity.credential.ccs, is_open=True)
     await home.start(server)
@@ -48,10 +49,9 @@ async def test_sessions_survive_a_restart_and_the_state_folder_holds_none(
     await until(lambda: home.versions(SG) == [1])
     status = server.status()
     assert (status.database, status.shards, status.processes) == ("PostgreSQL", SHARDS, 1)
-    port = host_and_port(server.places[0])[1]
     await server.close()
     # another state folder, as on another machine: key, credentials and sessions are in the database
-    server = await CpnsServer.open(tmp_path / "another", CONFIG.model_copy(update={"port": port}), database_url=url)
+    server = await CpnsServer.open(tmp_path / "another", config, database_url=url)
     server.start()
     server.update_key(SG)
     await until(lambda: home.versions(SG) == [1, 2])

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from gateway_agent.control import ask
+from keycast.free_ports import free_port
 from tests.unit.home_world import configured
 
 KEYCAST = os.path.join(sys.prefix, "bin", "keycast")
@@ -24,12 +25,6 @@ def manager(tmp_path):
         found.bind(str(tmp_path / "notify"))
         found.settimeout(START_S)
         yield found, os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
-
-
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def words_of(kind, folder):

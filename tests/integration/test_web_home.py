@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from gateway_agent.config.load import load
+from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from tests.unit.home_world import configured
 
@@ -21,9 +22,7 @@ KEYCAST = (str(Path(sys.executable).with_name("keycast")),)
 def with_page(folder: Path) -> tuple[Path, str]:
     """The configuration of a home with a page on a free port, and the page's URL."""
     path = configured(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     path.write_text(f"{path.read_text()}[web]\nport = {port}\n")
     return path, f"http://127.0.0.1:{port}"
 

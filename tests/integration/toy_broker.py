@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import struct
 
+from keycast.free_ports import free_port
+
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
 UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = 10, 11, 12, 13, 14
 NOT_AUTHORISED = 0x87
@@ -129,7 +131,7 @@ class ToyBroker:
         self.says = b""
         self.acknowledges = True
         self.answers = True
-        self.port = 0
+        self.port = free_port()
         self._server = None
         self._tasks = set()
 
@@ -139,7 +141,6 @@ class ToyBroker:
 
     async def start(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def stop(self):

@@ -3,13 +3,13 @@
 The gateway and the board are processes of their own, on ports that no other house on this machine has.
 """
 
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from keycast.free_ports import free_port
 from keycast.virtual_board.named_board import WIFI_NAME, WIFI_PASSWORD
 from keycast.virtual_board.ready_made import make_ready
 from keycast.virtual_board.serial_board import SerialBoard
@@ -39,9 +39,7 @@ def prepared(home: Path, app: str = APP) -> None:
 
 def gateway_in(folder: Path, **how: str) -> GatewayProcess:
     """A gateway that hears the boards' question where it is, as one on a network does."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("0.0.0.0", 0))
-        return GatewayProcess(folder, address="0.0.0.0", port=probe.getsockname()[1], **how)
+    return GatewayProcess(folder, address="0.0.0.0", port=free_port(), **how)
 
 
 async def test_a_board_without_identity_is_paired_by_the_secret_on_its_line(tmp_path: Path) -> None:

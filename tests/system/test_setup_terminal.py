@@ -14,6 +14,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from keycast.free_ports import free_port
 from keycast.micropython_vm import compile
 from keycast.virtual_board import serial_board
 from tests.system import namespaces
@@ -159,12 +160,6 @@ def _to_the_first_key(tmp_path: Path, at: Sequence[str]) -> None:
             took = time.monotonic() - begun
     assert commands <= COMMANDS_MAX
     assert took < FIRST_KEY_S * slowness()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def test_a_gateway_in_a_terminal_prints_a_link_while_its_page_has_no_password(tmp_path: Path) -> None:

@@ -1,14 +1,9 @@
 """Demo and tests on a machine whose well-known ports are in use: by a gateway of the same user, and by one another."""
 
 import json
-import random
-import socket
 import subprocess
 import sys
 
-import pytest
-
-from gateway_agent.errors import GatewayError
 from keycast.virtual_board import loopback
 from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST
@@ -34,30 +29,6 @@ def test_two_demos_at_once_beside_a_gateway_on_all_addresses():
         assert code == 0, printed
         figures = json.loads(printed)
         assert figures["excluded_could_read"] is False and figures["messages_heard"] == 1
-
-
-def drawn(monkeypatch, *ports):
-    """Let `own_port` draw these ports, the last one for ever."""
-    left = list(ports)
-    monkeypatch.setattr(random, "randrange", lambda *_: left.pop(0) if len(left) > 1 else left[0])
-
-
-def test_a_port_is_given_once_also_to_different_processes(monkeypatch):
-    first, second = loopback.own_port(), loopback.own_port()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
-        another.bind(("127.0.0.1", 0))
-        theirs = another.getsockname()[1]
-        drawn(monkeypatch, first, second, theirs, 31_999, 31_998, 31_997, 31_996)
-        assert loopback.own_port() not in (first, second, theirs)
-    drawn(monkeypatch, first)
-    draw = (
-        f"import random; random.randrange = lambda *_: {first};"
-        "from keycast.virtual_board import loopback; loopback.own_port()"
-    )
-    result = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True, timeout=240)
-    assert result.returncode != 0 and "No UDP port" in result.stderr
-    with pytest.raises(GatewayError, match="No UDP port from 20000 to 32000"):
-        loopback.own_port()
 
 
 def test_each_board_has_an_address_of_its_own():

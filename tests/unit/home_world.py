@@ -2,12 +2,12 @@
 
 import contextlib
 import shutil
-import socket
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cpns import messages, numbers
 from gateway_agent.config.load import load
+from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from message_plane.session_store import AddContext, StoredContext
@@ -19,13 +19,10 @@ CONTEXT_SECRET = b"context secret!!"
 
 def configured(folder, *, gateway="gw.home"):
     """The path of a configuration with a free port; its state folder is `folder / "state"`."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     path = folder / "keycast.toml"
     path.write_text(
         f'[gateway]\nid = "{gateway}"\npn = "home"\nstate_dir = "state"\n[message_plane]\nlisten = ["127.0.0.1"]\n'
-        f'port = {port}\ndiscovery = false\n[broadcast]\ninterfaces = []\n[uplink]\nkind = "embedded"\n'
+        f'port = {free_port()}\ndiscovery = false\n[broadcast]\ninterfaces = []\n[uplink]\nkind = "embedded"\n'
     )
     return path
 

@@ -6,7 +6,6 @@ A test with one is marked `real_time`, because another process goes by the wall 
 import datetime
 import ipaddress
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from keycast.free_ports import free_port
+
 ACCESS = """pattern readwrite keycast/1/+/%u
 pattern write keycast/1/up/+/%u
 pattern read keycast/1/st/+
@@ -28,7 +29,6 @@ topic readwrite keycast/1/#
 """The access list of one Server, whose tag is `server`, and any number of gateways; the user of each end is its tag."""
 
 STARTS_S = 60.0  # only what is broken takes so long
-TRIES = 5
 HOST = "127.0.0.1"
 
 
@@ -108,7 +108,7 @@ class Mosquitto:
         self._folder = folder
         folder.mkdir(exist_ok=True)
         self.authority = authority or (Authority(folder / "tls") if tls else None)
-        self.port = 0
+        self.port = free_port()
         self._host = host
         self._access = access
         self._more = more
@@ -131,11 +131,13 @@ class Mosquitto:
 
     def start(self) -> None:
         """Start, or start again with what it has kept, and return when it listens."""
-        for _ in range(TRIES):
-            if self._listens():
-                return
-            self.port = 0  # another program has taken it before
-        raise RuntimeError(f"mosquitto does not start:\n{self.log}")
+        self._write()
+        with (self._folder / "log").open("wb") as log:
+            program = [_program(), "-c", str(self._folder / "mosquitto.conf")]
+            self._process = subprocess.Popen(program, stdout=log, stderr=log)
+        _until(lambda: " running" in self.log or self._require().poll() is not None)
+        if self._process.poll() is not None:
+            raise RuntimeError(f"mosquitto does not start:\n{self.log}")
 
     def kill(self) -> None:
         """End it without warning (kill -9). Messages and sessions that it has not saved are gone."""
@@ -152,19 +154,6 @@ class Mosquitto:
         read = self.log.count("Reloading config.")
         self._require().send_signal(1)
         _until(lambda: self.log.count("Reloading config.") > read)
-
-    def _listens(self) -> bool:
-        if not self.port:
-            with socket.socket() as free:
-                free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                free.bind((self._host, 0))
-                self.port = free.getsockname()[1]
-        self._write()
-        with (self._folder / "log").open("wb") as log:
-            program = [_program(), "-c", str(self._folder / "mosquitto.conf")]
-            self._process = subprocess.Popen(program, stdout=log, stderr=log)
-        _until(lambda: " running" in self.log or self._require().poll() is not None)
-        return self._require().poll() is None
 
     def _write(self) -> None:
         lines = [

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +21,7 @@ from gateway_agent.radios.ble_sender import NoSender
 from gateway_agent.radios.medium import Step
 from gateway_agent.sessions import PneSessions
 from keycast.commands import status
+from keycast.free_ports import free_port
 from keycast.services import steering
 from message_plane.sessions import Heard
 from tests.unit.gateway_world import Server
@@ -40,7 +40,7 @@ discovery = false
 
 [broadcast]
 interfaces = {interfaces}
-port = 45687
+port = {broadcast_port}
 
 [ble]
 sender = "{sender}"
@@ -76,11 +76,13 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> Kinds:
 
 
 @pytest.fixture
-async def opened(tmp_path: Path, free_port: int) -> AsyncIterator[Opened]:
+async def opened(tmp_path: Path) -> AsyncIterator[Opened]:
     apps: list[GatewayApp] = []
 
     async def make(sender: str = "auto", interfaces: str = '["lo"]') -> GatewayApp:
-        text = CONFIG.format(folder=tmp_path, port=free_port, sender=sender, interfaces=interfaces)
+        text = CONFIG.format(
+            folder=tmp_path, port=free_port(), broadcast_port=free_port(), sender=sender, interfaces=interfaces
+        )
         apps.append(await GatewayApp.open(parse(text.encode()), Uplink()))
         await apps[-1].start()
         await asyncio.sleep(LOOK_EVERY_S + 1)
@@ -89,13 +91,6 @@ async def opened(tmp_path: Path, free_port: int) -> AsyncIterator[Opened]:
     yield make
     for app in apps:
         await app.close()
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Uplink:

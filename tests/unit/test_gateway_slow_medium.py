@@ -1,7 +1,6 @@
 """A radio that airs for seconds: it is stopped in time (SEC-06, SEC-38), waited for, and used when it comes back."""
 
 import asyncio
-import socket
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from gateway_agent.radios import by_kind
 from gateway_agent.radios.medium import Step
 from gateway_agent.radios.recovery import WAIT_MAX_S
 from gateway_agent.store.errors import StoreFailed
+from keycast.free_ports import free_port
 from tests.unit import toy_medium
 from tests.unit.gateway_world import FAST, PN, Server, Signer, World, _Uplink
 from tests.unit.scripted_medium import ScriptedMedium
@@ -336,10 +336,7 @@ class HomeOfApp(World):
 async def test_a_kind_of_medium_is_one_file_and_one_line_and_delivers_keys(tmp_path, monkeypatch):
     """It airs for three seconds, is taken away in the middle of it, and put back."""
     monkeypatch.setitem(by_kind.KINDS, "drum", "tests.unit.toy_medium")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    home = await HomeOfApp.of(tmp_path, CONFIG.format(folder=tmp_path, port=port))
+    home = await HomeOfApp.of(tmp_path, CONFIG.format(folder=tmp_path, port=free_port()))
     try:
         assert home.app.networks() == ["drum"] and not home.app.no_network()
         boards = [await home.board(f"b{i}", "light") for i in range(4)]

@@ -1,7 +1,6 @@
 """A kind of uplink, a medium or a link is one file, one line in a table and one section of the configuration."""
 
 import inspect
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
 from key_servers.cpns_server.config import ServerConfig
 from keycast.commands import server as server_command
+from keycast.free_ports import free_port
 from message_plane.links import by_scheme
 from tests.unit import toy_uplink
 
@@ -34,9 +34,7 @@ interfaces = []
 
 @pytest.fixture
 def text(tmp_path: Path) -> str:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return CONFIG.format(folder=tmp_path, port=probe.getsockname()[1])
+    return CONFIG.format(folder=tmp_path, port=free_port())
 
 
 def passed_over(text: str) -> str:

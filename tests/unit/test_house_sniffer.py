@@ -1,10 +1,9 @@
 """Two houses on one machine: the sniffer of one counts only the frames of its own PN."""
 
-import socket
-
 import pytest
 
 from cpns.broadcast_object_build import build_delete
+from keycast.free_ports import free_port
 from keycast.virtual_board.thief import Sniffer, pn_alias_of
 
 OURS, THEIRS = 0x01020304, 0x01020305
@@ -28,9 +27,7 @@ def test_what_is_no_frame_belongs_to_no_pn(junk: bytes) -> None:
 
 
 def test_a_sniffer_of_one_pn_keeps_its_frames_and_no_others() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.255.255.255", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     everything = frames(OURS) + frames(THEIRS) + [b"junk"]
     for pn_alias, kept in ((None, everything), (OURS, frames(OURS))):
         sniffer = Sniffer(port=port, pn_alias=pn_alias)

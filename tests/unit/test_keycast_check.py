@@ -18,6 +18,7 @@ from gateway_agent.radios import ble_sender
 from gateway_agent.state_files import SESSIONS_FILE
 from http_door.errors import DoorError
 from key_servers.errors import ServerError
+from keycast.free_ports import free_port
 from keycast.program import program
 from keycast.services.gateway_trial import trial
 from keycast.services.home import open_home
@@ -44,12 +45,9 @@ REFUSALS = (CpnsError, DoorError, GatewayError, ServerError, PlaneError, Private
 
 @pytest.fixture
 def config(tmp_path):
-    """A configuration that is right, on a port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """A configuration that is right, on a port that nobody has."""
     path = tmp_path / "keycast.toml"
-    path.write_text(CONFIG.format(port=port))
+    path.write_text(CONFIG.format(port=free_port()))
     return path
 
 

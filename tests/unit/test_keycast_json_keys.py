@@ -5,7 +5,6 @@ Answers of real parts, in-process.
 
 import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +30,7 @@ from keycast.commands.board import flash, list_boards, pair, release, retire
 from keycast.commands.update import offer as update_offer
 from keycast.commands.update import status as update_status
 from keycast.commands.update import withdraw as update_withdraw
+from keycast.free_ports import free_port
 from keycast.program import program
 from keycast.services.radio_survey import AdapterHere, Survey
 from tests.unit.test_keycast_steering import SG, Home, home
@@ -209,9 +209,7 @@ def of_key_material(folder: Path) -> list[Any]:
 
 def of_the_machine(folder: Path) -> list[Any]:
     """What the commands of a gateway that does not run answer."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = folder / "keycast.toml"
     found = [typed("gateway", "init", str(config)), typed("gateway", "settings"), typed("radios", "-c", str(config))]
     found.append(typed("setup", str(folder / "other.toml"), "--yes", "--interface", "lo", "--service", "show"))

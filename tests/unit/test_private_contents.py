@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 
 import pytest
 import typer
@@ -14,6 +13,7 @@ import typer
 from gateway_agent.config.load import load
 from key_servers.kms import master_secrets
 from keycast.commands import gateway as gateway_command
+from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from message_plane.identity import BroadcastSigningKey, OwnIdentity
 from private_store import contents, files
@@ -104,13 +104,10 @@ def test_names_are_added_one_after_the_other(tmp_path):
 @pytest.fixture
 def home(tmp_path):
     """A home that has run once: the path of its configuration, and its state folder."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     path = tmp_path / "keycast.toml"
     path.write_text(
         '[gateway]\nid = "gw.home"\npn = "home"\nstate_dir = "state"\n[message_plane]\nlisten = ["127.0.0.1"]\n'
-        f'port = {port}\ndiscovery = false\n[broadcast]\ninterfaces = []\n[uplink]\nkind = "embedded"\n'
+        f'port = {free_port()}\ndiscovery = false\n[broadcast]\ninterfaces = []\n[uplink]\nkind = "embedded"\n'
     )
     return path
 

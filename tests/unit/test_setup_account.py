@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keycast import places
+from keycast.free_ports import free_port
 from keycast.program import program
 from keycast.services import units
 from keycast.services.units import SYSTEM, USER, unit_of
@@ -48,9 +48,7 @@ def test_what_root_makes_for_another_account_is_that_account_s(tmp_path: Path) -
     state.mkdir(0o700)
     os.chown(state, NOBODY, NOBODY)
     secret.write_text("correct horse\n")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        plane = f'[message_plane]\nlisten = ["127.0.0.1"]\nport = {free.getsockname()[1]}\ndiscovery = false\n'
+    plane = f'[message_plane]\nlisten = ["127.0.0.1"]\nport = {free_port()}\ndiscovery = false\n'
     config.write_text(
         f'[gateway]\nid = "gw"\npn = "home"\nstate_dir = "state"\n[broadcast]\ninterfaces = ["lo"]\n{plane}'
     )

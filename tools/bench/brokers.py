@@ -20,6 +20,7 @@ from keycast.broker.folder import (
     bring_up,
     server_folder,
 )
+from keycast.free_ports import free_port
 from message_plane.links.mqtt_section import Broker, MqttSection, broker_of
 from message_plane.links.mqtt_topics import tag_of
 from tools.bench.fleet import SERVER_ID
@@ -50,7 +51,7 @@ def with_tls(folder: Path, gateway_ids: Sequence[str], processes: int) -> Broker
     There are sections, and certificates, for so many `processes` of the Server.
     """
     own_broker.mosquitto()
-    port = own_broker.free_port()
+    port = free_port()
     wanted = WantedFiles(
         server_id=SERVER_ID,
         brokers=[["localhost", own_broker.LOOPBACK]],
@@ -80,7 +81,7 @@ def plain(folder: Path, *, has_access_list: bool = True) -> BrokerPlan:
     Without an access list every client may do everything.
     """
     own_broker.mosquitto()
-    port = own_broker.free_port()
+    port = free_port()
     folder.mkdir()
     lines = mosquitto.configuration(PurePosixPath(folder), port, True).splitlines()
     dropped = _OF_TLS if has_access_list else (*_OF_TLS, "acl_file")

@@ -19,6 +19,7 @@ from typing import Any
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.observe.onlookers import ONLOOKERS
 from keycast.broker import own_broker
+from keycast.free_ports import free_port
 from keycast.services import garbage
 from keycast.virtual_board.loopback import own_port
 from tools.bench import looks
@@ -73,7 +74,7 @@ async def _broker() -> AsyncIterator[str | None]:
     if program is None:
         yield None
         return
-    port = own_broker.free_port()
+    port = free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write(f"listener {port} {own_broker.LOOPBACK}\nallow_anonymous true\n")
         file.flush()

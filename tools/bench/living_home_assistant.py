@@ -19,6 +19,7 @@ from gateway_agent.home_assistant.section import HomeAssistantSection
 from gateway_agent.home_assistant.shown import ShownBoard, ShownGateway, ShownGroup, ShownHome
 from keycast.broker import own_broker
 from keycast.broker.own_broker import NoBroker
+from keycast.free_ports import free_port
 from message_plane.links.mqtt_section import broker_of
 from tools.bench.rows import Line, Row, Skipped, Tell
 
@@ -42,7 +43,7 @@ def measure(tell: Tell) -> Iterator[Line]:
 
 async def _measured() -> tuple[float, float]:
     own_broker.mosquitto()
-    port = own_broker.free_port()
+    port = free_port()
     section = HomeAssistantSection(broker=f"mqtt://{own_broker.LOOPBACK}:{port}")
     home = _home()
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway_agent.config.load import load
+from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from message_plane.identity import OwnIdentity
 from tools.bench.rows import Line, Row, Tell
@@ -61,11 +62,8 @@ def measure(tell: Tell) -> Iterator[Line]:
 
 
 def _configured(folder: Path) -> Path:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     path = folder / "keycast.toml"
-    path.write_text(_CONFIG.format(port=port))
+    path.write_text(_CONFIG.format(port=free_port()))
     return path
 
 
