@@ -20,6 +20,8 @@ def reads_the_number(statement, name):
 
 def is_only_set_up(statement, name):
     """Whether this line does nothing with the socket that needs it to stay."""
+    if isinstance(statement, ast.Return) and isinstance(statement.value, ast.Name):
+        return True  # of the number
     return isinstance(statement, ast.Expr) and is_call_of(statement.value, "bind", "setsockopt", "listen", on=name)
 
 
@@ -76,8 +78,10 @@ def free_port():
         return Gateway(port=int(free.getsockname()[1]))
 """,
     """
-with socket.create_server(("127.0.0.1", 0)) as free:
-    port: int = free.getsockname()[1]
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 """,
     """
 free = socket.socket()
