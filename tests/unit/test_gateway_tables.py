@@ -57,7 +57,7 @@ async def test_a_kind_of_uplink_is_one_file_and_one_line(text: str, monkeypatch:
     await app.close()
     assert uplink.life[-1] == "closed" and {"started", "asked"} == set(uplink.life[:-1])
     with pytest.raises(ConfigError, match=r"uplink\.strings: found 0, expected greater than or equal to 1"):
-        parse(text.replace("= 2", "= 0").encode())
+        parse(text.replace("strings = 2", "strings = 0").encode())
     assert "uplink.strngs: unknown key; did you mean 'strings'" in passed_over(text.replace("strings", "strngs"))
 
 
