@@ -29,17 +29,20 @@ class DoorLog:
     def refused(self, why: str) -> None:
         """Note that a request was refused."""
         self.requests[f"{self._counted_as}.{why}"] += 1
-        self._say(logging.WARNING, "a request was refused: %s", why)
+        if (unsaid := self._unsaid_if_due("refused")) is not None:
+            _log.warning("KC1502 a request was refused: %s (%d more since the last line)", why, unsaid)
 
     def ended(self, why: str) -> None:
         """Note that a connection was ended, or not let in."""
         self.connections[why] += 1
-        self._say(logging.WARNING, "a connection was ended: %s", why)
+        if (unsaid := self._unsaid_if_due("ended")) is not None:
+            _log.warning("KC1503 a connection was ended: %s (%d more since the last line)", why, unsaid)
 
     def failed(self, sentence: str) -> None:
         """Note that the server failed; `sentence` is its own and holds nothing of a request."""
         self.requests[f"{self._counted_as}.failed"] += 1
-        self._say(logging.ERROR, "%s", sentence)
+        if (unsaid := self._unsaid_if_due("failed")) is not None:
+            _log.error("KC1504 requests fail: %s (%d more since the last line)", sentence, unsaid)
 
     def broke(self, error: BaseException) -> None:
         """Note a fault of the program: the log names its place in the code, not its text."""
@@ -49,10 +52,11 @@ class DoorLog:
             trace = trace.tb_next
         self.failed(f"a request met a fault of this program: {type(error).__name__} at {place}")
 
-    def _say(self, level: int, form: str, value: str) -> None:
+    def _unsaid_if_due(self, line: str) -> int | None:
+        """Return how many lines of this kind were left out since the last one; None if this one is, too."""
         now = time.monotonic()
-        if now - self._said_at.get(form, float("-inf")) < tuning.LOGGED_EVERY_S:
-            self._unsaid[form] += 1
-            return
-        self._said_at[form] = now
-        _log.log(level, f"{form} (%d more since the last line)", value, self._unsaid.pop(form, 0))
+        if now - self._said_at.get(line, float("-inf")) < tuning.LOGGED_EVERY_S:
+            self._unsaid[line] += 1
+            return None
+        self._said_at[line] = now
+        return self._unsaid.pop(line, 0)

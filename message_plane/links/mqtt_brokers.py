@@ -152,7 +152,8 @@ class Brokers:
             await self._begin(connection)
             since_s = monotonic()
             self._note(broker, is_connected=True)
-            self._log(broker, logging.INFO, f"connected to the broker {broker}")
+            if self._lines[broker].take(monotonic()):
+                _log.info("connected to the broker %s", broker)
             connected.set()
             await self._use(connection)
         except BrokerTrouble as trouble:
@@ -195,16 +196,14 @@ class Brokers:
             self._without_5 ^= {trouble.broker}
 
     def _say(self, trouble: BrokerTrouble) -> None:
-        """Log what is wrong with a broker, once for as long as it is the same."""
-        state, problem = self._states[trouble.broker], str(trouble)
-        if state.problem != problem:
-            self._log(trouble.broker, logging.WARNING, problem)
-        self._states[trouble.broker] = replace(state, problem=problem)
+        """Log what is wrong with a broker, once for as long as it is the same.
 
-    def _log(self, broker: Broker, level: int, line: str) -> None:
-        """Log a line about a broker, which may let this end in and drop it as often as it likes."""
-        if self._lines[broker].take(monotonic()):
-            _log.log(level, "%s", line)
+        A broker may let this end in and drop it as often as it likes.
+        """
+        state, problem = self._states[trouble.broker], str(trouble)
+        if state.problem != problem and self._lines[trouble.broker].take(monotonic()):
+            _log.warning("KC3105 %s", problem)
+        self._states[trouble.broker] = replace(state, problem=problem)
 
     def _note(self, broker: Broker, *, is_connected: bool, problem: str = "") -> None:
         state = self._states[broker]

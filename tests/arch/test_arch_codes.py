@@ -48,6 +48,8 @@ def lines_without_a_code():
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
+            if node.func.attr == "log" and ast.unparse(node.func.value).endswith(("_log", "logger", "logging")):
+                yield f"{place(path, node)}: name the level in the code, as in warning(...), which has a code then"
             if node.func.attr in LEVELS and not is_coded(node.args[0]):
                 yield f'{place(path, node)}: write the code first, as in {node.func.attr}("KC1234 ...", ...)'
 

@@ -282,7 +282,7 @@ async def test_a_refusal_is_one_line_with_the_broker_the_reason_and_the_next_ste
         state = gateway.link.brokers[0]
         assert not state.connected and broker.url in state.problem and REFUSALS[code] in state.problem
         await until(lambda: len(broker.connects) > 5)
-        assert [record.message for record in caplog.records] == [state.problem]
+        assert [record.message for record in caplog.records] == [f"KC3105 {state.problem}"]
         broker.refuse = 0
         await until(lambda: gateway.link.brokers[0].connected)
         assert gateway.link.brokers[0].problem == ""
