@@ -61,6 +61,7 @@ from gateway_agent.uplinks.uplink import OpenUplink
 from message_plane.cpns_resource import GATEWAY_KIND, PATH, board_resource, uplink_resource
 from message_plane.credentials import ROLE_PNE, ROLE_SERVER, Credential, kid_of
 from message_plane.endpoint import Endpoint, Peer
+from message_plane.errors import IdentityError
 from message_plane.identity import BroadcastSigningKey, HasPublicX, OwnIdentity, require_distinct
 from message_plane.links.by_scheme import LINKS, links_of
 from message_plane.links.gatt import GattLink
@@ -471,4 +472,9 @@ class GatewayApp:
 
 def _update_key(config: GatewayConfig, *others: HasPublicX) -> UpdateKey | None:
     """Return the key of updates that the configuration names, if any. Raises IdentityError, also if it is another's."""
-    return None if config.update.key is None else UpdateKey.load(config.update.key, *others)
+    if config.update.key is None:
+        return None
+    try:
+        return UpdateKey.load(config.update.key, *others)
+    except IdentityError as error:
+        raise IdentityError(f"key in [update]: {error}") from None

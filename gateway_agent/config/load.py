@@ -32,6 +32,7 @@ UNKNOWN_KEY_CODE = "KC1401"
 """The code of the warning that a key is unknown (docs/troubleshooting.md)."""
 
 _PYDANTIC = re.compile(r"^(Value error, |Input should be |(List|String) should have )| after validation, not \d+$")
+_KINDS = {"model_type": "a table", "path_type": "the name of a file or a folder, in quotes"}
 SIZE_MAX = 64 * 1024
 """Octets of a configuration file."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -178,7 +179,7 @@ def _sentence(schema: type[BaseModel], text: str, fault: ErrorDetails) -> str:
         return f"{place}: unknown key; {hint}"
     if fault["type"] == "missing":
         return f"{place}: missing; expected {_description(schema, where)}."
-    message = "a table" if fault["type"] == "model_type" else _PYDANTIC.sub("", fault["msg"])
+    message = _KINDS.get(fault["type"]) or _PYDANTIC.sub("", fault["msg"])
     if fault["type"] == "value_error" and _model_at(schema, where) is not None:  # of settings that do not go together
         return f"{place}: {message}." if place else f"{message}."
     found = "a value that is not shown" if where[-1:] in _SECRET else _shown(fault["input"])

@@ -312,6 +312,7 @@ def test_a_ca_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
+        ("[update]\nkey = 5", "line 9: update.key: found 5, expected the name of a file or a folder, in quotes."),
         ('[message_plane]\nport = "5683"', "line 9: message_plane.port: found '5683', expected a valid integer."),
         ("[message_plane]\nport = true", "line 9: message_plane.port: found True, expected a valid integer."),
         ('[message_plane]\ndiscovery = "no"', "line 9: message_plane.discovery: found 'no', expected a valid boolean."),

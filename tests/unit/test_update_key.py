@@ -57,7 +57,7 @@ async def test_a_gateway_tells_boards_the_key_that_its_configuration_names(tmp_p
 async def test_a_key_that_has_another_job_in_the_gateway_stops_it(tmp_path: Path, which: str) -> None:
     own, signing = own_keys(config(tmp_path))
     key = {"identity": own._key, "signing": signing._key}[which]
-    with pytest.raises(IdentityError, match="one key is used for two jobs"):
+    with pytest.raises(IdentityError, match=r"^key in \[update\]: .*one key is used for two jobs"):
         await GatewayApp.open(with_key(tmp_path, key), SilentServer())
 
 
