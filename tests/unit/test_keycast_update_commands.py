@@ -13,7 +13,7 @@ from gateway_agent.control import ControlSocket
 from keycast.program import program
 from keycast.services.steering import commands
 from tests.unit.home_world import BOARDS, SG, Home
-from tests.unit.update_world import Board, image, signed
+from tests.unit.update_world import FIRMWARE_ID, Board, image, signed
 
 # the command blocks this thread while the gateway answers in the loop of another one
 pytestmark = pytest.mark.real_time
@@ -79,6 +79,23 @@ async def test_a_number_that_boards_have_passed_is_told_to_who_offers_it(tmp_pat
             assert code == 0 and f"{have} this number or a higher one: no board takes a lower one" in text
 
 
+async def test_an_update_that_no_board_takes_says_so_to_who_offers_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    five = desk.file("five.suit", signed(5))
+    async with desk.home.running() as service:
+        await desk.home.live(service)
+        assert "No board" not in (await desk.type("offer", five))[1]
+        await desk.type("withdraw")
+        for name in BOARDS:
+            report = Board(None, key=b"", classes=(FIRMWARE_ID,))
+            service.app.updates.handle(name, report.report_octets())
+        code, text = await desk.type("offer", five)
+        assert (
+            code == 0
+            and f"No board that is let in takes it. For which boards it is: keycast update show {five}" in text
+        )
+
+
 @pytest.mark.parametrize(
     ("words", "sentence", "code"),
     [
@@ -97,6 +114,7 @@ async def test_a_number_that_boards_have_passed_is_told_to_who_offers_it(tmp_pat
         (("offer", "CUT"), "CUT: the envelope cannot be read: CBOR: truncated. Take a whole copy", "malformed-message"),
         (("offer", "OTHER"), "OTHER is no update. Make one: keycast update sign", "store-unusable"),
         (("offer", "NONE"), "Make one: keycast update sign", "store-unusable"),
+        (("withdraw", ""), "the number or ID of the update is empty", "usage"),
         (("withdraw", "6"), "no update 6 is offered; those are: 5", "unknown"),
     ],
 )

@@ -1,6 +1,7 @@
 """`keycast update offer`: offer a signed update to the boards of a gateway."""
 
 import base64
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,10 +74,12 @@ def command(
             raise Refused(f"{path}: {refused}. {_OF_THE_FILE[refused.code]}", refused.code) from None
     count = offered["boards_count"]
     has = "1 board that may run it" if count == 1 else f"{count} boards that may run it"
+    for_none = f"No board that is let in takes it. For which boards it is: keycast update show {shlex.quote(str(path))}"
     way = f" by broadcast, sealed for {sealed}" if sealed else " by broadcast" if broadcast else ""
     answer(
         offered,
         f"{what(offered)} is offered to {to_whom(offered)}{way}: {has}",
+        *([] if count else [for_none]),
         *_have_it(offered["updated_count"]),
         *([] if offered["is_verified"] else [_UNVERIFIED]),
         "How far they are: keycast update status",

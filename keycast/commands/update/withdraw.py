@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from keycast.commands.update.offer import what
-from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask
+from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, answer, ask, refuse
 
 
 def command(
@@ -24,6 +24,8 @@ def command(
 
     Example: keycast update withdraw
     """
+    if update == "":  # as a shell gives for a variable that is not set
+        refuse("the number or ID of the update is empty: leave it out for the only one", "usage", 2)
     gone = ask(config, None, "update.withdraw", update=update)
     has = gone["updated_count"]
     they = "board runs it already, and keeps" if has == 1 else "boards run it already, and keep"
