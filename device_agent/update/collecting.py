@@ -107,7 +107,6 @@ class Collecting:
     def close(self):
         """Leave what was collected in the flash, for `ports.Updates.resume`."""
         try:
-            self._collection.flush()
             self._collection.close()
         except OSError:  # then a part of it is missing
             return
@@ -154,7 +153,7 @@ class Collecting:
             return "duplicate"
         page, place = frames.page_of(index)
         if not self._pages >> page & 1:
-            if self._wanted is None or self._service.step_at == NEVER:  # all boards that miss it hear this
+            if self._service.step_at == NEVER:  # all boards that miss it hear this
                 self._wanted = page
                 self._service.miss()
             return "no page"

@@ -11,6 +11,7 @@ from device_agent.cose import Credential
 from device_agent.key_store import KeyStore
 from device_agent.update import key as update_key
 from suit import numbers as n
+from suit.erasure import Code
 
 VM_HEAP_KIB = 256  # the PNE, its PN GW and the image in one heap
 
@@ -281,7 +282,7 @@ def test_a_heap_without_room_for_pieces_is_made_anew_by_one_restart():
 
     collection.put = no_room
     world.run_for(60000)
-    assert world.updates.restarts == 1 and world.agent.updating.collecting
+    assert world.updates.restarts == 1 and world.agent.updating.collecting and collection.is_closed
     world.run_for(600000)
     assert world.updates.restarts == 1
     world.boot()
@@ -315,3 +316,62 @@ def test_a_heap_in_which_answers_find_no_room_is_made_anew_by_one_restart():
     world.boot()
     world.run_for(600000)
     assert update.held_in(world.updates.collection) and offers.states()[-1] == (n.WAITING, 5, 0)
+
+
+def test_a_flash_that_does_not_free_what_is_withdrawn_is_counted_and_hinders_nothing():
+    world, offers, _ = pulling(3)
+
+    def fails():
+        raise OSError(5)
+
+    world.updates.collection.drop = fails
+    offers.update = None
+    offers.ask()
+    world.run_for(10000)
+    assert world.agent.receiver.refused == {"no flash": 1} and not world.agent.updating.collecting
+    assert offers.states()[-1] == (n.IDLE, 0, 0)
+
+
+def test_a_board_without_memory_for_the_equations_collects_all_blocks():
+    world, offers = member()
+    update = Update()
+    solve = Code.solve
+
+    def no_memory(code, segment, held):
+        if [block for block in range(segment, code.blocks, code.segments) if not held(block)]:
+            raise MemoryError
+        return solve(code, segment, held)
+
+    Code.solve = no_memory
+    try:
+        offers.update, offers.by_air = update, 60
+        offers.ask()
+        world.run_for(tuning.UPDATE_LEISURE)
+        for datagram in (update.manifest(world), update.aired(n.PAGE, 0)):
+            world.hear(datagram)
+        for index in range(2, update.code.frames):  # without two blocks, with repairs in their place
+            world.hear(update.aired(n.FRAME, index))
+            world.run_for(100)
+        assert not world.updates.collection.is_full and not world.updates.restarts
+        offers.by_air = 0
+        world.run_for(120000)
+        assert [world.updates.collection.held(block) for block in range(update.code.blocks)] == [True] * 5
+        assert world.updates.restarts == 1
+    finally:
+        Code.solve = solve
+
+
+def test_an_update_that_is_whole_before_the_gateway_answers_is_told_soon():
+    world, offers = member()
+    offers.update = update = Update()
+    world.gateway.deaf = True
+    world.hear(update.manifest(world))
+    world.hear(update.aired(n.PAGE, 0))
+    world.run_for(300000)  # its report that it collects is not answered, and repeated after long
+    for index in range(4):
+        world.hear(update.aired(n.FRAME, index))
+    world.gateway.deaf = False
+    offers.reports.clear()
+    world.hear(update.aired(n.FRAME, 4))
+    world.run_for(tuning.UPDATE_LEISURE + 1000)
+    assert offers.states()[0] == (n.COLLECTING, 5, 0)

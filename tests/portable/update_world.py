@@ -83,7 +83,7 @@ class Collection:
         self._flash = flash
         self.size = size
         self.envelope = envelope
-        self.flushed = self.is_full = False
+        self.flushed = self.is_full = self.is_closed = False
         self.room = 1 << 16  # frames
         self.pages = {}
         self.frames = {}
@@ -108,7 +108,7 @@ class Collection:
         self.flushed = True
 
     def close(self):
-        self.flushed = False
+        self.is_closed = True
 
     def full(self):
         self._flash.check()
