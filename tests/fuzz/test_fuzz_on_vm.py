@@ -12,13 +12,14 @@ from tests.fuzz.corpus import Corpus
 from tests.fuzz.portable_parsers import PARSERS, verdict
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 HERE = Path(__file__).parent
 GUIDED = 1500  # inputs watched, to find those that go new ways
 CHANGED = 300  # small changes to those
 HEAP_KIB = 4096  # sources, not .mpy; what a parser may take is tested elsewhere
-LIMIT_S = 120
+LIMIT_S = PATIENCE_S
 
 
 def inputs(target: Target) -> list[bytes]:

@@ -14,7 +14,7 @@ from keycast.provisioning.board import Trust, new_board
 from keycast.virtual_board.board import BluetoothAir, VirtualBoard
 from message_plane import credentials
 from tests.integration.virtual_air_world import air_world
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 POINT = bytes.fromhex("6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
 ADDRESS = "02:00:00:00:00:03"  # of the radio of board 1
@@ -52,7 +52,7 @@ async def board_and_centrals(folder):
             await board.start(air=BluetoothAir(world.boards.path))
 
             async def connect():
-                async with asyncio.timeout(60):  # the board has to notice that the last one has gone
+                async with asyncio.timeout(PATIENCE_S):  # the board has to notice that the last one has gone
                     while True:
                         with contextlib.suppress(BaseBumbleError, TimeoutError):
                             return Central(await asyncio.wait_for(world.connect(ADDRESS), 5))

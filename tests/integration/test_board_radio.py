@@ -12,6 +12,7 @@ import pytest
 from keycast.micropython_vm import compile, vm
 from keycast.micropython_vm.board_files import FOLDER
 from keycast.virtual_board import board
+from tests.waiting import PATIENCE_S
 
 HEAP_KIB = 96
 # `event` calls the handler as the firmware does, with the heap locked, so that what allocates fails.
@@ -143,7 +144,7 @@ def run(program):
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_S,
         )
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -369,7 +370,7 @@ def test_what_each_advert_runs_through_takes_no_frame_from_the_heap():
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     ).stdout
     frames = {}
     for block in listing.split("code block '")[1:]:

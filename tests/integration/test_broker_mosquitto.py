@@ -23,6 +23,7 @@ from keycast.program import program
 from message_plane.links.mqtt_section import broker_of
 from message_plane.links.mqtt_topics import EVERY_PRESENCE, database, down, presence, tag_of, up
 from message_plane.links.mqtt_trouble import BrokerTrouble
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.real_time
 A, B, SERVER = map(tag_of, ("gw.a", "gw.b", "server.local"))
@@ -129,7 +130,7 @@ async def test_a_revoked_gateway_is_cut_off_at_once(tmp_path: Path, port: int) -
 
         write_files(tmp_path, port, revoked=["gw.a"], gateways=[])
         process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not a.publish(up(A), b"after"):  # the broker does not tell that it has read them
                 await asyncio.sleep(0.05)
         with pytest.raises(BrokerTrouble):
@@ -140,7 +141,7 @@ async def test_a_revoked_gateway_is_cut_off_at_once(tmp_path: Path, port: int) -
 
         write_files(tmp_path, port, gateways=["gw.a"])
         process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (a := end(tmp_path, port, "gateways/gw.a")).publish(up(A), b"again"):
                 a.close()
                 await asyncio.sleep(0.05)

@@ -16,7 +16,7 @@ from message_plane.links.mqtt import MqttLink, MqttSection
 from message_plane.links.mqtt_topics import SHARDS, down, place_of, tag_of, up
 from tests.integration.plane_world import Party, renumbered
 from tests.integration.toy_broker import ToyBroker
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 SERVER, HOME, NEIGHBOUR = "cpns-server", "home-gw", "neighbour-gw"
 
@@ -126,7 +126,7 @@ async def test_what_a_broker_holds_back_for_an_hour_is_not_taken_after_it_was_se
     topic, held = up(tag_of(HOME)), []
     session.broker.lose = lambda where, payload: where == topic and not held and not held.append(payload)
     with pytest.raises(PeerUnreachable):
-        await session.home.ask(SERVER, b"\xa0held", timeout_s=60)
+        await session.home.ask(SERVER, b"\xa0held", timeout_s=PATIENCE_S)
     for number in range(tuning.REPLAY_WINDOW):
         assert await session.home.ask(SERVER, b"\xa0%d" % number) == b"\xa1\xa0%d" % number
     await asyncio.sleep(3600)

@@ -17,7 +17,7 @@ from message_plane.links.memory import Ether, MemoryLink
 from tests.integration.plane_world import Party
 from tests.integration.scripted_carrier import PeripheralLink, Room, RoomLink
 from tests.integration.test_plane_hostile import edhoc_request
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 GATEWAY, LAMP = "F0:00:00:00:00:01", "F0:00:00:00:00:02"
 
@@ -200,7 +200,7 @@ async def test_a_request_to_a_board_that_is_not_there_fails_in_its_time_and_othe
             await gateway.ask("lamp", b"\xa0key", timeout_s=10)
         assert asyncio.get_running_loop().time() - before < 11
         await lamp.start(links=[PeripheralLink(room, LAMP, GATEWAY)])
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await lamp.endpoint.connect("home-gw", f"gatt:{GATEWAY}")
             assert await lamp.ask("home-gw", b"\xa0") == b"\xa1\xa0"
             assert await gateway.ask("lamp", b"\xa0key") == b"\xa1\xa0key"

@@ -13,7 +13,7 @@ from message_plane.links.link import DATAGRAM_MIN
 from message_plane.links.memory import Ether, MemoryLink
 from message_plane.links.udp import UdpLink
 from tests.integration.plane_world import LOOPBACK, Party
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 CON, ACK = 0, 2
 
@@ -124,7 +124,7 @@ async def test_over_a_reliable_link_nothing_is_acknowledged_or_repeated(world, r
     ether.loss = 1.0  # which no reliable link has: it shows that nothing is sent again
     sent.clear()
     with pytest.raises(PeerUnreachable):
-        await gateway.ask("cpns-server", b"\xa0", timeout_s=60)
+        await gateway.ask("cpns-server", b"\xa0", timeout_s=PATIENCE_S)
     assert (len(sent) == 1) == reliable
 
 

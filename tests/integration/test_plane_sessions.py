@@ -19,7 +19,7 @@ from message_plane.errors import (
     StoreError,
 )
 from tests.integration.plane_world import LOOPBACK, UNCONNECTED, Links, Party, Wire, only_on, parties, renumbered
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 GATEWAY_AND_SERVER = (("home-gw", "gateway"), ("cpns-server", "server"))
 LAMP_AND_GATEWAY = (("lamp", "pne"), ("home-gw", "gateway"))
@@ -155,7 +155,7 @@ async def test_lost_datagrams_are_sent_again_and_the_handler_sees_each_request_o
         wire.judge = lossy
         messages = [b"\xa0%d" % n for n in range(6)]
         for message in messages:
-            await gateway.ask("cpns-server", message, timeout_s=60)
+            await gateway.ask("cpns-server", message, timeout_s=PATIENCE_S)
         await wire.close()
         assert [payload for _, payload in server.got] == messages
 

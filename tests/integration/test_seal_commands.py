@@ -26,6 +26,7 @@ from gateway_agent.val_client.servers import Servers
 from keycast.commands import cms, gms, kms
 from keycast.free_ports import free_port
 from keycast.program import program
+from tests.waiting import PATIENCE_S
 
 ALICE, GMS_URI, CREW = "sip:alice@example.org", "sip:gms.example.org", "sip:crew@gms.example.org"
 KMS_URI = "kms.example.org"
@@ -55,7 +56,7 @@ def running(*words: str) -> Iterator[str]:
             yield found[0]
         finally:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0
 
 
@@ -98,7 +99,7 @@ async def _keyed_and_removed(
     """A client gets the key that a command makes, and loses it by another command; returns the GMK-ID."""
     access = KmsAccess(url=urls["kms"], kms_uri=KMS_URI, user_uri=ALICE, token=SecretStr(tokens["kms"]), ca_file=ca)
     material, store = KeyMaterial(folder / "keys"), GmkStore(folder / "gmks")
-    async with KmsClient(access, material) as kms_client, asyncio.timeout(60):
+    async with KmsClient(access, material) as kms_client, asyncio.timeout(PATIENCE_S):
         await kms_client.refresh()
         client = ValClient(ALICE, store, kms_client.keys, lambda: int(time.time()))
         cms_access = ServerAccess(url=urls["cms"], token=SecretStr(tokens["cms"]))

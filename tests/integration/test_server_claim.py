@@ -18,6 +18,7 @@ from key_servers.cpns_server.server_identity import IDENTITY_FILE
 from message_plane.links.mqtt_topics import database, tag_of
 from tests.integration.mqtt_uplink_world import RULES, SERVER_ID, Operator
 from tests.unit.mosquitto_broker import Mosquitto, mosquitto
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.real_time, pytest.mark.req("SEC-03")]
 
@@ -55,7 +56,7 @@ async def test_the_second_one_is_told_and_changes_nothing(tmp_path: Path, broker
         command = shlex.split(str(told.value).partition("at once after: ")[2])
         assert command[0] == "mosquitto_pub" and command[-1] == database(tag_of(SERVER_ID))
         if broker.authority is None and shutil.which("mosquitto_pub"):
-            subprocess.run([*command, "-u", tag_of(SERVER_ID)], check=True, timeout=60)
+            subprocess.run([*command, "-u", tag_of(SERVER_ID)], check=True, timeout=PATIENCE_S)
             async with other.running():  # as there was nobody, a person says
                 pass
 

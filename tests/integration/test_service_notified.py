@@ -11,9 +11,10 @@ import pytest
 from gateway_agent.control import ask
 from keycast.free_ports import free_port
 from tests.unit.home_world import configured
+from tests.waiting import PATIENCE_S
 
 KEYCAST = os.path.join(sys.prefix, "bin", "keycast")
-START_S = 120
+START_S = PATIENCE_S
 
 pytestmark = pytest.mark.real_time
 

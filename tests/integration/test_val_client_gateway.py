@@ -13,6 +13,7 @@ from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerA
 from key_servers.gms.values import Affiliation
 from keycast.demo.seal_house import GMS_URI, KMS_URI, SealHouse, build_seal_house
 from tests.unit.gateway_world import PN, World
+from tests.waiting import PATIENCE_S
 
 GATEWAY, BOB = "sip:gw.home@example.org", "sip:bob@example.org"
 CREW, SG = "sip:crew@gms.example.org", f"crew.{PN}"
@@ -68,7 +69,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
         await world.start()
         await val_client.start()
         try:
-            await world.until(lambda: val_client.client.profile is not None, timeout=20)
+            await world.until(lambda: val_client.client.profile is not None, timeout=PATIENCE_S)
             for pne_id in ("lamp", "door"):
                 await world.board(pne_id, SG)
             lamp = world.boards["lamp"]
@@ -80,7 +81,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
                         and key.key_id.hex() == key_id
                         and group_key(key.gmk, SG, lamp.version(SG)) == lamp.keys.get(SG, {}).get(lamp.version(SG))
                     ),
-                    timeout=20,
+                    timeout=PATIENCE_S,
                 )
 
             await holds(await manage.make_key([CREW]))
@@ -90,7 +91,7 @@ async def test_a_gmk_comes_from_the_gms_down_to_the_boards_and_goes(tmp_path: Pa
             await holds(second)
             assert lamp.version(SG) > first
             await profiles.remove_membership(GATEWAY, CREW)
-            await world.until(lambda: world.store.group_keys.newest(SG) is None, timeout=20)
+            await world.until(lambda: world.store.group_keys.newest(SG) is None, timeout=PATIENCE_S)
             assert val_client.client.sending_key(CREW) is None
         finally:
             await val_client.close()

@@ -15,6 +15,7 @@ from gateway_agent.config.load import load
 from keycast.free_ports import free_port
 from keycast.services.home import open_home
 from tests.unit.home_world import configured
+from tests.waiting import PATIENCE_S
 
 KEYCAST = (str(Path(sys.executable).with_name("keycast")),)
 
@@ -31,7 +32,13 @@ async def typed(*words: str, reads: str = "") -> tuple[int, str]:
     """The exit code of a command and what it prints."""
     environment = {**os.environ, "COLUMNS": "200"}
     found = await asyncio.to_thread(
-        subprocess.run, (*KEYCAST, *words), input=reads, capture_output=True, text=True, timeout=100, env=environment
+        subprocess.run,
+        (*KEYCAST, *words),
+        input=reads,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=environment,
     )
     return found.returncode, found.stdout + found.stderr
 
@@ -94,5 +101,5 @@ loaded = [name for name in ("aiohttp", "jinja2", "segno", "prometheus_client") i
 loaded += [name for name in sys.modules if name.startswith("gateway_agent.web")]
 print(loaded)
 """
-    found = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, timeout=100)
+    found = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, timeout=PATIENCE_S)
     assert found.stdout.strip().endswith("[]"), found.stdout + found.stderr

@@ -12,9 +12,10 @@ from gateway_agent.control import ask
 from gateway_agent.errors import ControlUnavailable
 from keycast.provisioning.board import new_board, told_trust
 from keycast.virtual_board.loopback import broadcast_port, own_port
+from tests.waiting import PATIENCE_S
 
 KEYCAST = Path(sys.executable).with_name("keycast")
-START_S = 90.0
+START_S = PATIENCE_S
 
 CONFIG = """
 [gateway]

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import PATIENCE_S
+
 STAND_INS = Path(__file__).with_name("stand_ins")
 SERVICE = re.compile(r"keycast (gateway|server|kms|gms|cms|board) run\b")
 READY = re.compile(
     r" INFO keycast: .* (serves|listens on|is reached over|is plugged in:) .*\n"
 )  # what each says when it answers
-LINE_LIMIT_S = 120
+LINE_LIMIT_S = PATIENCE_S
 NOT_FOR_READERS = ("console", "json", "text")
 _MARK = "--- ended with"
 

@@ -18,6 +18,7 @@ from keycast.copies import making
 from keycast.services.home import open_home
 from private_store import archive, backup_keys, sealed
 from tests.unit.home_world import Home
+from tests.waiting import PATIENCE_S
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 GATEWAY, SERVER = "keycast-backup", "keycast-server-backup"
@@ -33,7 +34,7 @@ def command(name: str) -> list[str]:
 
 def analyze(*words: str) -> str:
     assert ANALYZE is not None
-    ended = subprocess.run([ANALYZE, *words], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run([ANALYZE, *words], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout + ended.stderr
 
@@ -52,7 +53,9 @@ def test_systemd_understands_the_units(tmp_path: Path, name: str) -> None:
 
 
 def done(words: list[str]) -> None:
-    ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert ended.returncode == 0, ended.stderr
 
 

@@ -23,6 +23,7 @@ from tests.system.conftest import house_of
 from tests.system.test_board_application import give
 from tests.system.test_virtual_board import record
 from tests.system.watching import events, join, until
+from tests.waiting import PATIENCE_S
 
 FIRST_NUMBER = 12_400  # 127.0.113.x: nobody else's in this project
 SG = "home/lights"
@@ -266,7 +267,7 @@ async def test_one_damaged_copy_of_the_identity_is_none(one):
 async def test_a_board_says_why_it_reaches_no_gateway(one, more, code):
     await one.start(more=more)
     await one.line("keycast: connecting ")
-    await one.line(f"keycast: {code} ", timeout_s=120)
+    await one.line(f"keycast: {code} ", timeout_s=PATIENCE_S)
 
 
 async def test_a_board_without_a_wifi_name_says_so(one):

@@ -27,10 +27,11 @@ from keycast import places
 from keycast.micropython_vm import board_files
 from keycast.program import WORDS
 from keycast.virtual_board.loopback import broadcast_port, own_port
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 MADE_HERE = {".venv", ".git", ".cache", "build", "dist", "__pycache__", "node_modules", "keycast.egg-info"}
-LIMIT_S = 120
+LIMIT_S = PATIENCE_S
 DATA = {
     "keycast/on_board/": "micropython",
     "keycast/hw_configs/": "hw_configs",

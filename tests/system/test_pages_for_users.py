@@ -46,6 +46,7 @@ from tests.system.pages import (
     switched_on,
     until,
 )
+from tests.system.slowness import Slowness
 from tools import PROJECT
 
 # What nobody types here, and why.
@@ -89,14 +90,6 @@ COMMANDS_MAX = 5
 MACHINE_S = 60
 
 
-def slowness() -> float:
-    """By how much this machine is slower than it would be alone: elapsed time of a computation by its own time."""
-    begun, own = time.monotonic(), time.process_time()
-    while time.process_time() - own < 0.3:
-        pass
-    return max(1.0, (time.monotonic() - begun) / 0.3)
-
-
 @pytest.mark.req("SEC-17")
 @reads(
     (README, "A gateway of your own"),
@@ -130,10 +123,11 @@ async def test_a_newcomer_with_a_board(tmp_path: Path, reading: Reading) -> None
             )
             to_the_key = reading.next()
             begun, typed = time.monotonic(), len(desk.typed)
-            printed = await desk.follow(to_the_key)
-            assert "lamp.porch is let in and runs" in printed
-            await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
-            assert time.monotonic() - begun < MACHINE_S * slowness()
+            with Slowness() as here:
+                printed = await desk.follow(to_the_key)
+                assert "lamp.porch is let in and runs" in printed
+                await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
+            assert time.monotonic() - begun < here.times(MACHINE_S)
             assert len(to_the_key.lines()) == COMMANDS_MAX <= len(desk.typed) - typed
             assert not list(tmp_path.rglob("*.record")) and not list(clone.glob("porch.*"))
             await desk.follow(reading.next())

@@ -14,10 +14,11 @@ import pytest
 from suit.image import NEEDED
 from tests.unit.home_world import configured
 from tests.unit.mpy_code import mpy
+from tests.waiting import PATIENCE_S
 
 KEYCAST = str(Path(sys.executable).with_name("keycast"))
 PASSPHRASE, WRONG = "correct horse battery", "another horse battery"
-WITHIN_S = 120
+WITHIN_S = PATIENCE_S
 
 
 @contextmanager

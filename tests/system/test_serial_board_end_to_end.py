@@ -20,6 +20,7 @@ from keycast.virtual_board.serial_board import SerialBoard
 from tests.system.keycast_process import GatewayProcess, Process
 from tests.system.test_serial_board_home import gateway_in, prepared
 from tests.system.test_serial_board_run import run, running
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.real_time
 
@@ -32,7 +33,7 @@ async def main(node):
         async for message in group:
             pass
 """
-KEY_S = 120
+KEY_S = PATIENCE_S
 
 
 async def answer(home: Path, *words: str) -> Any:

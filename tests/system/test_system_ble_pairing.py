@@ -12,6 +12,7 @@ from keycast.virtual_board.board import RESET_CODE, BluetoothAir, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers
 from tests.system.conftest import house_of
 from tests.system.watching import keyed
+from tests.waiting import PATIENCE_S
 
 SG = "home/lights"
 
@@ -28,7 +29,7 @@ async def test_a_new_board_with_bluetooth_only_is_named_paired_and_keyed(tmp_pat
             shown = (await board.line("keycast: pairing-secret ")).split()[-1]
             await board.line("keycast: pairing ")
             assert await house.app.pair("lamp.new", pairing_secret.octets(shown)) == "lamp.new"
-            await board.line("paired: lamp.new ", timeout_s=120)
+            await board.line("paired: lamp.new ", timeout_s=PATIENCE_S)
             record = provisioning.parse(KeyStore(board.nvs.snapshot()).load(provisioning.RECORD))
             assert record.pne_id == "lamp.new" and record.pn_id == PN_ID
             house.boards["lamp.new"] = board

@@ -9,6 +9,7 @@ from keycast.virtual_board.fleet import Fleet
 from keycast.virtual_board.loopback import free_numbers, own_port
 from tests.system.keycast_process import GatewayProcess, Process
 from tests.typed_command import keycast
+from tests.waiting import PATIENCE_S
 
 SG = "home/lights"
 
@@ -23,7 +24,7 @@ async def run(*arguments):
     return done(await asyncio.to_thread(keycast, *arguments))
 
 
-async def held_by_all(server, fleet, timeout_s=120):
+async def held_by_all(server, fleet, timeout_s=PATIENCE_S):
     """Wait until every board holds the newest key of SG and the Server was told so; its version."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -68,7 +69,7 @@ async def test_server_gateway_and_boards_each_in_a_process_of_its_own(tmp_path):
             await server.start()
             await gateway.start()
             await run("group", "expel", SG, "lamp.2", "--state", state)
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(PATIENCE_S):
                 await fleet.boards[0].event("key", group=SG, version=by_hand + 1, reason=2)
                 await fleet.boards[1].event("key", group=SG, version=by_hand + 1, reason=2)
             assert (await fleet.boards[2].command("status"))["groups"].get(SG, 0) <= by_hand

@@ -15,6 +15,7 @@ from keycast.virtual_board.thief import Sniffer, Thief
 from tests.system.keycast_process import GatewayProcess
 from tests.system.wire import Wire
 from tests.typed_command import keycast
+from tests.waiting import PATIENCE_S
 
 SG = "home/lights"
 LEASE_S = 2
@@ -43,7 +44,7 @@ class Home:
         self.boards[name] = board
         return board
 
-    async def keyed(self, names, *, above=0, timeout_s=120):
+    async def keyed(self, names, *, above=0, timeout_s=PATIENCE_S):
         """Wait until these boards, and no others, are members and hold the newest key; its version."""
         async with asyncio.timeout(timeout_s):
             while True:

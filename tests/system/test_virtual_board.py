@@ -14,6 +14,7 @@ from keycast.virtual_board import board, loopback
 from keycast.virtual_board.board import BoardError, VirtualBoard
 from keycast.virtual_board.fleet import Fleet
 from message_plane.credentials import ccs_of
+from tests.waiting import PATIENCE_S
 from tools.bench.smallest_heap import smallest_heap
 
 FIRST_NUMBER = 12_000  # 127.0.112.x: nobody else's in this project
@@ -155,7 +156,7 @@ async def test_an_empty_datagram_makes_no_board_deaf(one, broadcast):
         outsider.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         for octets, count in ((b"", 1), (b"?", 2), (b"", 3), (b"?", 4)):
             outsider.sendto(octets, place)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await one.command("status"))["air"]["received"] < count:
                     await asyncio.sleep(0.1)
     assert one.running and one.restarts == 0

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from keycast.free_ports import free_port
+from tests.waiting import PATIENCE_S
 
 ACCESS = """pattern readwrite keycast/1/+/%u
 pattern write keycast/1/up/+/%u
@@ -28,7 +29,7 @@ topic readwrite keycast/1/#
 """
 """The access list of one Server, whose tag is `server`, and any number of gateways; the user of each end is its tag."""
 
-STARTS_S = 60.0  # only what is broken takes so long
+STARTS_S = PATIENCE_S  # only what is broken takes so long
 HOST = "127.0.0.1"
 
 

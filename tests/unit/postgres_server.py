@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 USER = "keycast"
-PATIENCE_S = 60
 
 
 def _postgres_programs() -> Path | None:

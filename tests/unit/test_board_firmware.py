@@ -10,6 +10,7 @@ import pytest
 from keycast.hardware import catalogue
 from keycast.micropython_vm import board_files, compile, romfs, vm
 from keycast.places import SITE
+from tests.waiting import PATIENCE_S
 
 FIRMWARE = board_files.FIRMWARE
 TABLE = FIRMWARE / "partitions-4MiB.csv"
@@ -173,7 +174,7 @@ def rom(tmp_path_factory):
         code = PROGRAM.format(folder=str(folder), partition=str(partition), image=str(compile.BOARD_IMAGE))
         command = vm.ensure().command("-c", compile.program_for_board(code), heap_kib=128)
         environment = {"MICROPYPATH": str(compile.ON_VM)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
         assert not done.returncode, done.stderr + done.stdout
         return done.stdout.split("\n")[:2]
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from keycast.micropython_vm import compile, romfs, vm
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 PROGRAM = PROJECT / "tools" / "on_vm" / "slot_file.py"
@@ -20,7 +21,7 @@ def told(tmp_path_factory):
     path.write_bytes(romfs.slot(image, 0, len(image) + 64))
     command = vm.ensure().command(str(PROGRAM), str(compile.BOARD_IMAGE), str(path), heap_kib=2048)
     environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": "/flash/"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert not done.returncode, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -61,7 +62,7 @@ def test_a_file_is_refused_where_the_code_is_mapped_and_the_heap_small(tmp_path,
     program = compile.program_for_board(ROOM.format(image=str(compile.BOARD_IMAGE)))
     command = vm.ensure().command("-c", program, heap_kib=heap_kib)
     environment = {"MICROPYPATH": str(compile.ON_VM), "BOARD_FILES": f"{tmp_path}/"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=environment)
     assert (done.returncode, done.stdout) == (0, printed), done.stdout + done.stderr
 
 

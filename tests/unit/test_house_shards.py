@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import shards
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 NETWORK = os.readlink("/proc/self/ns/net")
@@ -50,7 +51,7 @@ def run(folder, **environment):
         env={**os.environ, "PYTHONPATH": str(ROOT), "NETWORK_OF_THE_STARTER": NETWORK, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
 
 

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from keycast.program import program
 from keycast.terminal import interrupts
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.real_time
 
-WITHIN_S = 120
+WITHIN_S = PATIENCE_S
 WHILE_LOADED = """
 import builtins, signal
 import keycast

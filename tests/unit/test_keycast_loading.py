@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.home_world import configured
+from tests.waiting import PATIENCE_S
 
 GATEWAY = {"aiocoap", "lakers", "zeroconf", "netifaces"}  # what only a gateway that runs needs
 TERMINAL = {"questionary", "prompt_toolkit"}
@@ -28,7 +29,7 @@ finally:
 def loaded(folder: Path, *words: str) -> tuple[int, set[str]]:
     """The exit code of a command, and the packages that it has loaded."""
     run = [sys.executable, "-c", CODE, *words]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=folder, timeout=120, check=False)
+    done = subprocess.run(run, capture_output=True, text=True, cwd=folder, timeout=PATIENCE_S, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, set(done.stderr.rpartition("LOADED")[2].split())
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE, FOLDER = PROJECT / "docs" / "monitoring.md", PROJECT / "docs" / "monitoring"
 RULES, DASHBOARD = FOLDER / "keycast.rules.yml", FOLDER / "keycast-dashboard.json"
@@ -16,7 +18,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool (De
 
 
 def promtool(*words):
-    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

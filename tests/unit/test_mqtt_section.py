@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from message_plane.links.mqtt_section import Broker, BrokerFiles, MqttSection, broker_of
+from tests.waiting import PATIENCE_S
 
 BROKER = "mqtts://broker.example:8883"
 
@@ -68,4 +69,4 @@ def test_a_password_may_go_unencrypted_within_the_machine() -> None:
 def test_reading_it_needs_no_library_for_mqtt_or_certificates() -> None:
     heavy = "{'aiomqtt', 'cryptography'}"
     code = f"import sys, message_plane.links.mqtt_section; sys.exit(not {heavy}.isdisjoint(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE_S).returncode == 0

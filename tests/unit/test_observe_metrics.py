@@ -24,6 +24,7 @@ from gateway_agent.store.errors import StoreFailed
 from gateway_agent.web.listener import Listener
 from keycast.services.home import open_home
 from tests.unit.home_world import configured
+from tests.waiting import PATIENCE_S
 
 PROMTOOL = shutil.which("promtool")
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -105,7 +106,9 @@ def test_promtool_has_nothing_to_say():
     metrics = Metrics(stream, lambda: figures(groups=100))
     stream(events.KeyConfirmed("lamp", "home/0000", 65537, "wifi", 1))
     stream(events.KeyDelivered("home/0000", 65537, 3, 3, 3, 2.5, ()))
-    done = subprocess.run([PROMTOOL, "check", "metrics"], input=metrics.text()[0], capture_output=True, timeout=60)
+    done = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=metrics.text()[0], capture_output=True, timeout=PATIENCE_S
+    )
     assert done.returncode == 0 and not done.stdout + done.stderr
 
 

@@ -13,7 +13,7 @@ from gateway_agent.core.groups.membership import Cause
 from gateway_agent.observe import onlookers, stored_state
 from gateway_agent.observe.observer import ServerFacts
 from tests.unit.home_world import BOARDS, SG, Home
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_without_their_sections_no_package_of_an_onlooker_is_loaded(tmp_path):
         "asyncio.run(live())\n"
         "print(*(name.partition('.')[0] for name in sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     loaded = set(done.stdout.split())
     assert not loaded & {"aiohttp", "jinja2", "prometheus_client", "aiomqtt", "segno"} and "aiocoap" in loaded
@@ -185,5 +185,5 @@ def test_reading_the_configuration_loads_no_package_of_an_extra(name):
         f"kind = onlookers.kind({name!r})\nkind.SECTION\n"
         "print(*(each for each in kind.EXTRA if each in sys.modules))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0 and not done.stdout.split(), done.stderr + done.stdout

@@ -19,6 +19,7 @@ from private_store.errors import PrivateStoreError
 from private_store.sqlite_file import SqliteFile
 from tests.privileges import needs_root
 from tests.unit.private_world import ERRORS, STORES, beside, closed, full_disk, sqlite_file
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -241,5 +242,7 @@ def test_a_store_that_a_full_disk_kept_from_being_made_is_made_when_there_is_roo
     root = str(Path(__file__).parents[2])
     command = ["unshare", "--mount", sys.executable, "-c", MADE_ON_SMALL_DISKS]
     env = {**os.environ, "PYTHONPATH": root}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=120, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=env, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr

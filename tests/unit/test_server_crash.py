@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 PROGRAM = Path(__file__).with_name("cpns_server_to_kill.py")
 PROJECT = PROGRAM.parents[2]
 LIVES = 12
@@ -30,7 +32,7 @@ def test_no_version_is_issued_twice_with_different_keys(tmp_path: Path) -> None:
         first = [process.stdout.readline() for _ in range(4)]  # it works; from here on any instant will do
         time.sleep(chance.uniform(0.0, 0.4))
         process.kill()
-        rest, complaints = process.communicate(timeout=30)
+        rest, complaints = process.communicate(timeout=PATIENCE_S)
         assert all(first), complaints
         # The last line may be cut: what was printed only in part counts as never seen.
         lines = ("".join(first) + rest).split("\n")[:-1]

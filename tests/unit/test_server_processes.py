@@ -22,7 +22,7 @@ from key_servers.errors import ServerError
 from message_plane.identity import OwnIdentity
 from tests.unit.cpns_server_parts import House, succeeded
 from tests.unit.server_databases import emptied, postgres_url
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 __all__ = ["postgres_url"]
 
@@ -206,7 +206,7 @@ def test_no_version_has_two_keys_though_processes_race_and_are_killed(url: str, 
         time.sleep(chance.uniform(0.2, 0.6))
         for process, first in zip(processes, firsts, strict=True):
             process.kill()
-            rest, complaints = process.communicate(timeout=60)
+            rest, complaints = process.communicate(timeout=PATIENCE_S)
             assert all(first), complaints
             for line in ("".join(first) + rest).split("\n")[:-1]:
                 sg_id, version, digest = line.split()

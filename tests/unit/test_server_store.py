@@ -31,6 +31,7 @@ from key_servers.cpns_server.values import (
 )
 from key_servers.errors import StoreFailed, StoreInUse, StoreUnusable
 from tests.unit.server_databases import ServerPlace, place, postgres_url
+from tests.waiting import PATIENCE_S
 
 __all__ = ["place", "postgres_url"]
 
@@ -63,7 +64,7 @@ def test_a_second_process_is_told_in_one_sentence(tmp_path: Path) -> None:
         "except StoreInUse as error:\n    print(error)\n"
     )
     run = [sys.executable, "-c", program, str(tmp_path)]
-    said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(run, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
     assert said.count("\n") == 1 and "already uses the CPNS Server" in said
     with pytest.raises(StoreInUse):
         ServerStore(SqliteServerDatabase(tmp_path))

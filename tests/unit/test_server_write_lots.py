@@ -13,6 +13,7 @@ from key_servers.cpns_server.sqlite_database import SqliteServerDatabase
 from key_servers.cpns_server.values import MemberReport
 from key_servers.cpns_server.write_lots import WriteLots
 from key_servers.errors import StoreFailed
+from tests.waiting import PATIENCE_S
 
 KEY = ("pn.home", "light")
 POSITION = Position(1, 1, False)
@@ -76,7 +77,7 @@ async def test_who_waits_for_a_lot_that_is_never_written_is_told_so(
     lots.add_position(KEY, POSITION)
     with pytest.raises(StoreFailed, match="disk full"):
         await lots.written()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreFailed, match="was not written"):
             await waiting[0]
     await closing[0]

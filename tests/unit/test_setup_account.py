@@ -16,6 +16,7 @@ from keycast.program import program
 from keycast.services import units
 from keycast.services.units import SYSTEM, USER, unit_of
 from tests.privileges import needs_root
+from tests.waiting import PATIENCE_S
 
 NOBODY = 65534
 
@@ -99,7 +100,7 @@ def test_systemd_accepts_the_units(tmp_path: Path, scope: str) -> None:
     how = ["--user"] if scope == USER else []
     command = ["systemd-analyze", *how, "verify", "--man=no", str(path)]
     variables = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, env=variables)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, env=variables)
     assert found.returncode == 0 and units.NAME not in found.stderr, found.stderr
 
 
@@ -136,5 +137,5 @@ def test_the_sandbox_leaves_little_exposed(tmp_path: Path, scope: str, most: flo
     path = tmp_path / units.NAME
     path.write_text(unit_of(scope, Path("/keycast.toml"), Path("/keycast-state")).text)
     command = ["systemd-analyze", "security", "--offline=true", str(path)]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
     assert float(re.findall(r"exposure level for \S+: ([\d.]+)", found)[0]) <= most

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
 UNITS = PROJECT / "packaging" / "systemd"
@@ -42,7 +43,7 @@ def test_systemd_accepts_the_unit(name, tmp_path):
     for each in UNITS.iterdir():
         placed(each.name, tmp_path)
     words = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", tmp_path / name]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
     assert (told.returncode, told.stderr) == (0, "")
 
 
@@ -63,7 +64,7 @@ def test_bluetooth_opens_little_more(tmp_path):
 def exposure(path):
     """How much systemd says that a service can do, from 0 (nothing) to 10."""
     words = ["systemd-analyze", "security", "--offline=true", path]
-    told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    told = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
     return float(re.search(r"Overall exposure level for \S+: ([\d.]+)", told)[1])
 
 

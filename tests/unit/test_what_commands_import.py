@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 from keycast.program import WORDS
+from tests.waiting import PATIENCE_S
 
 OWN_EXTRA = {"seal", "mikey"}  # they are nothing without the packages of the extra `seal`
 ROOMS = ("cpns", "suit", "gateway_agent", "key_servers", "message_plane", "http_door", "device_agent", "mikey_sakke")
@@ -14,7 +15,7 @@ ROOMS = ("cpns", "suit", "gateway_agent", "key_servers", "message_plane", "http_
 def modules_after(code: str) -> list[str]:
     """The names of all modules that are there after `code` in a process of its own, in the order of their import."""
     program = f"import json, sys\n{code}\nprint(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 
