@@ -91,6 +91,16 @@ def check(
     os.close(_open(path, os.O_RDWR if writable else os.O_RDONLY, fault, missing))
 
 
+def check_folder(folder: Path, fault: Fault) -> None:
+    """Raise `fault` if others can exchange a file in `folder`. One such as /tmp, where they keep files too, is none."""
+    mode = os.stat(folder).st_mode
+    if mode & _OTHERS_EXCHANGE and not mode & stat.S_ISVTX:
+        raise fault(
+            f"Others can write to the folder {folder}, which holds private files.",
+            f"Run: chmod 700 {shlex.quote(str(folder))}",
+        )
+
+
 def erase(path: Path, fault: Fault = StoreUnusable) -> None:
     """Overwrite and remove a file, as far as the medium allows. It is no error if it is absent. Raises `fault`."""
     try:
@@ -173,7 +183,7 @@ def _overwrite(descriptor: int) -> None:
 def _open(path: Path, flags: int, fault: Fault, missing: str, exposed: str = "") -> int:
     try:
         _judge(path, os.lstat(path), fault, exposed)  # first: opening a device may already act on it
-        _judge_folder(path.parent, fault)
+        check_folder(path.parent, fault)
         descriptor = os.open(path, flags | _FLAGS)
     except FileNotFoundError:
         raise fault(f"{path} does not exist.", missing) from None
@@ -198,13 +208,3 @@ def _judge(path: Path, status: os.stat_result, fault: Fault, exposed: str) -> No
         raise fault(f"{path} can be read by others.", exposed or f"Run: chmod 600 {shlex.quote(str(path))}")
     if status.st_nlink > 1:
         raise fault(f"{path} has a second name (a hard link).", f"Run: cp {path} {path}.copy; mv {path}.copy {path}")
-
-
-def _judge_folder(folder: Path, fault: Fault) -> None:
-    """Accept a folder such as /tmp, where others keep files too; refuse one where they can exchange the file."""
-    mode = os.stat(folder).st_mode
-    if mode & _OTHERS_EXCHANGE and not mode & stat.S_ISVTX:
-        raise fault(
-            f"Others can write to the folder {folder}, which holds private files.",
-            f"Run: chmod 700 {shlex.quote(str(folder))}",
-        )

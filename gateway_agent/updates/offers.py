@@ -101,7 +101,7 @@ def offered(
 
 
 def _grown(old: UpdateOffer, new: UpdateOffer) -> UpdateOffer:
-    """Return one offer for all boards of both. A broadcast that has ended begins anew if it is asked for again."""
+    """Return one offer for all boards of both. A broadcast begins anew if it is asked for again."""
     to_all = old.to_all or new.to_all
     return replace(
         old,

@@ -56,12 +56,13 @@ def public_file(path: Path) -> Path:
 
 
 def require_new(path: Path, fault: Fault = StoreUnusable) -> None:
-    """Raise `fault` if one of the files of a new key is there already, or no folder for them, before a person types a
-    passphrase."""
+    """Raise `fault` if one of the files of a new key is there already, or no folder for them that only the owner writes
+    to, before a person types a passphrase."""
     for each in (path, public_file(path)):
         if os.path.lexists(each):
             raise fault(f"{each} exists already.", "A key is never overwritten: name another file.")
     plain_file.require_new(path, fault)
+    files.check_folder(path.parent, fault)
 
 
 def make(path: Path, passphrase: bytes, fault: Fault = StoreUnusable) -> OfflineKey:

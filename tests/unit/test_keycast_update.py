@@ -112,6 +112,20 @@ def test_no_key_is_overwritten(tmp_path: Path, suffix: str) -> None:
     assert there.read_text() == "mine" and list(tmp_path.iterdir()) == [there]
 
 
+@pytest.mark.req("SEC-17")
+def test_no_key_is_made_where_others_can_exchange_it(tmp_path: Path) -> None:
+    """There it could not be used either."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    with pytest.raises(StoreUnusable, match=f"Others can write to the folder {shared}, .* Run: chmod 700 {shared}"):
+        offline_key.make(shared / "update.key", PASSPHRASE)
+    assert list(shared.iterdir()) == []
+    shared.chmod(0o1777)  # as /tmp is
+    made = offline_key.make(shared / "update.key", PASSPHRASE)
+    assert offline_key.OfflineKey.load(shared / "update.key", PASSPHRASE).public.octets == made.public.octets
+
+
 def test_a_folder_is_no_new_key(tmp_path: Path) -> None:
     for folder in (Path("."), Path("/"), tmp_path):
         with pytest.raises(StoreUnusable, match="exists already"):
