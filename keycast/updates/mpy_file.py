@@ -8,6 +8,7 @@ _CONSTANTS_MAX = 4  # types of objects up to this one are constants, such as Non
 _TEXTS = (5, 6)  # str and bytes, which have a zero behind them; of other types numbers are kept as text
 _TUPLE = 10
 _OTHER_KINDS, _HAS_CHILDREN, _SIZE_AT = 0b11, 0b100, 3  # of a function; the kinds are those of machine code
+_NUMBER_MAX = 1 << 28  # no file has so many octets; a number may also be that of a name which each firmware has
 _DEPTH_MAX = 64  # of functions, and of tuples, in each other; a board has no stack for more
 
 
@@ -42,7 +43,7 @@ class _Walk:
         while True:
             octet = self._octet()
             value = value << 7 | octet & 0x7F
-            if value > len(self._octets) << _SIZE_AT:  # it counts more than there is
+            if value > _NUMBER_MAX:
                 raise _NotWhole
             if not octet & 0x80:
                 return value

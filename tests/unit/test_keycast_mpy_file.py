@@ -21,13 +21,18 @@ class C:
 """
 
 
-@pytest.fixture
-def compiled(tmp_path: Path) -> bytes:
-    """Code with each kind of object and with functions in each other, by the compiler of this release."""
-    source, made = tmp_path / "x.py", tmp_path / "x.mpy"
-    source.write_text(_ALL_KINDS)
+def by_compiler(folder: Path, text: str) -> bytes:
+    """Return a .mpy file by the compiler of this release."""
+    source, made = folder / "x.py", folder / "x.mpy"
+    source.write_text(text)
     compile.compile_file("x.py", source, made, 0)
     return made.read_bytes()
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> bytes:
+    """Code with each kind of object and with functions in each other."""
+    return by_compiler(tmp_path, _ALL_KINDS)
 
 
 @pytest.mark.req("SEC-30")
@@ -41,6 +46,15 @@ def test_code_that_was_cut_anywhere_or_has_more_behind_it_is_not(compiled: bytes
     assert is_whole(compiled)
     assert [length for length in range(len(HEAD), len(compiled)) if is_whole(compiled[:length])] == []
     assert not is_whole(compiled + b"\0")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "raise ValueError('no')", "import zlib", "x = 5", "print(b'')", "utime = {}.update"]
+)
+def test_the_shortest_code_is_whole(tmp_path: Path, text: str) -> None:
+    """Such as with a name that each firmware has, whose number is higher than the file is long."""
+    code = by_compiler(tmp_path, text)
+    assert is_whole(code) and not is_whole(code[:-1])
 
 
 def test_whatever_the_octets_are_there_is_an_answer(compiled: bytes) -> None:
