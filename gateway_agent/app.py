@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from cpns.errors import NotAllowed
 from gateway_agent.clock import SystemClock
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import SOCKET_FILE, Command, ControlSocket
+from gateway_agent.control import Command, ControlSocket
+from gateway_agent.control_client import SOCKET_FILE
 from gateway_agent.core import events
 from gateway_agent.core.pn_gateway import PnGateway
 from gateway_agent.core.ports import KeyMessages, Uplink

@@ -3,7 +3,7 @@
 It is a Unix socket in the state folder, of mode 0600. Each line is one JSON object: a request
 `{"do": "group.show", "with": {...}}`, an answer `{"ok": value}` or `{"error": "sentence", "code": "unknown"}`. Every
 process that can open the socket may control what runs there, so the mode of the folder is the access control. Answers
-never hold keys.
+never hold keys. `control_client` is the other end.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import logging
 import os
 import pwd
 import socket
-import struct
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict
@@ -21,19 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from cpns.errors import CpnsError
-from gateway_agent.errors import ControlUnavailable, GatewayError, Refused, code_of
+from gateway_agent.control_client import FAULT, PEER, check_path, who_answers
+from gateway_agent.errors import ControlUnavailable, GatewayError, code_of
 from message_plane.errors import PlaneError
 
 _log = logging.getLogger(__name__)
 
-SOCKET_FILE = "control.sock"  # its name in the state folder
 REQUEST_MAX = 4 * 1024 * 1024  # an update in base64 (`update.offer`)
-ANSWER_MAX = 64 * 1024 * 1024  # a group with 100,000 members and deliveries
-PATH_MAX = 107  # octets in the address of a Unix socket (unix(7))
 Command = Callable[..., Any]
 asked_by: ContextVar[str] = ContextVar("asked_by", default="")
 """The user of this machine for whom a command is carried out: a name, or a number without one; "" if nobody asked."""
-_PEER = struct.Struct("=iII")  # process, user, group: SO_PEERCRED of unix(7)
 
 
 def attended(command: Command) -> Command:
@@ -43,8 +39,7 @@ def attended(command: Command) -> Command:
 
 
 UNKNOWN_COMMAND = "unknown-command"
-FAULT = "fault"
-"""Codes of refusals for which this program has no exception class."""
+"""The code of a refusal for which this program has no exception class, as `control_client.FAULT` is one."""
 
 
 class ControlSocket:
@@ -147,70 +142,9 @@ class ControlSocket:
             return {"error": f"{request['do']}: {error}", "code": FAULT}
 
 
-def check_path(path: Path) -> None:
-    """Raise ControlUnavailable if the path is too long for a control socket."""
-    if len(os.fsencode(path)) > PATH_MAX:
-        raise ControlUnavailable(
-            f"The path of the control socket has more than {PATH_MAX} octets: {path}.",
-            "Use a state folder with a shorter path.",
-        )
-
-
-def who_answers(path: Path) -> int | None:
-    """Return the ID of the process behind the control socket `path`, 0 if it is too busy, None if there is none."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.setblocking(False)
-        try:
-            sock.connect(str(path))
-        except BlockingIOError:
-            return 0
-        except OSError:
-            return None
-        pid: int = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
-        return pid
-
-
 def _user_of(sock: socket.socket) -> str:
-    uid: int = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1]
+    uid: int = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))[1]
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def ask(
-    state_dir: Path,
-    do: str,
-    start_with: str = "keycast gateway run",
-    within_s: float | None = None,
-    /,
-    **arguments: Any,
-) -> Any:
-    """Send the request `do` to the process that runs on `state_dir` and return the value of its answer; this blocks.
-
-    `start_with`: the command that starts such a process, for the error text. Raises ControlUnavailable if no process
-    answers, Refused with the process's own sentence if it refuses, TimeoutError after `within_s` seconds.
-    """
-    path = state_dir / SOCKET_FILE
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(within_s)
-        try:
-            sock.connect(str(path))
-        except PermissionError:
-            raise ControlUnavailable(
-                f"{path} belongs to another user.", "Run this command as the user who started what answers there."
-            ) from None
-        except OSError as error:
-            raise ControlUnavailable(
-                f"Nothing answers on {path} ({error.strerror or error}).", f"Start it: {start_with}"
-            ) from None
-        try:
-            sock.sendall(json.dumps({"do": do, "with": arguments}).encode() + b"\n")
-            with sock.makefile("rb") as stream:
-                line = stream.readline(ANSWER_MAX)
-        except ConnectionError:
-            line = b""
-    answer = json.loads(line or b'{"error": "The gateway stopped while answering.", "code": "stopped"}')
-    if "error" in answer:
-        raise Refused(str(answer["error"]), str(answer.get("code", FAULT)))
-    return answer["ok"]

@@ -25,7 +25,7 @@ from gateway_agent.radios import by_kind as media
 from gateway_agent.uplinks import by_kind as uplinks
 from gateway_agent.uplinks.uplink import UplinkSection
 from message_plane.links import by_scheme as links
-from message_plane.links.udp import UdpLink
+from message_plane.links.udp_section import SCHEME as UDP
 from private_store import plain_file
 
 UNKNOWN_KEY_CODE = "KC1401"
@@ -121,10 +121,10 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
     sections: dict[str, Any] = {}
     if "uplink" in tree:
         sections["uplink"] = (_uplink_section(tree["uplink"]), ...)
-    for name in tree.keys() - GatewayConfig.model_fields.keys():
+    for name in (each for each in tree if each not in GatewayConfig.model_fields):
         if name in media.KINDS:
             sections[name] = (media.kind(name).SECTION, ...)
-        elif name in links.LINKS and name != UdpLink.scheme:  # the section of the UDP link is [message_plane]
+        elif name in links.LINKS and name != UDP:  # the section of the UDP link is [message_plane]
             sections[name] = (links.kind(name).SECTION, ...)
         elif name in onlookers.ONLOOKERS:
             sections[name] = (onlookers.kind(name).SECTION, ...)

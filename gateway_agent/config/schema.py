@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from gateway_agent.config.section import EntityId, PnId, Section
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.core.gkdk.generations import HEIGHT_MAX, HEIGHT_MIN
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.updates.section import UpdateSection
 from gateway_agent.uplinks.embedded import EmbeddedSection, GroupsSection
 from gateway_agent.uplinks.uplink import UplinkSection
-from message_plane.links.udp import UdpSection
+from message_plane.links.udp_section import UdpSection
 
 
 def _folder(name: Any) -> Any:

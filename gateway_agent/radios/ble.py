@@ -1,21 +1,20 @@
 """Bluetooth LE: the section `[ble]`, and the composition of its medium and its link.
 
-Group Keys go out as adverts (docs/protocol.md "Adverts"), unicasts by GATT, on one adapter.
+Group Keys go out as adverts (docs/protocol.md "Adverts"), unicasts by GATT, on one adapter. The parts are imported when
+the medium is opened, because every command that reads a configuration needs the section.
 """
 
 from collections import Counter
 from functools import partial
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from gateway_agent.config.section import Section
-from gateway_agent.radios import ble_sender
-from gateway_agent.radios.ble_ears import Ears
-from gateway_agent.radios.ble_medium import BleMedium
-from gateway_agent.radios.ble_reception import BleReception
 from message_plane import tuning
-from message_plane.links.gatt import GattLink
+
+if TYPE_CHECKING:
+    from gateway_agent.radios.ble_medium import BleMedium
 
 
 class BleSection(Section):
@@ -40,10 +39,16 @@ class BleSection(Section):
 SECTION = BleSection
 
 
-def open_medium(section: BleSection, counters: Counter[str]) -> BleMedium | None:
+def open_medium(section: BleSection, counters: Counter[str]) -> "BleMedium | None":
     """Return the medium that a section describes, None if BLE is off. What it lacks is told by its `health`."""
     if section.sender == "off":
         return None
+    from gateway_agent.radios import ble_sender
+    from gateway_agent.radios.ble_ears import Ears
+    from gateway_agent.radios.ble_medium import BleMedium
+    from gateway_agent.radios.ble_reception import BleReception
+    from message_plane.links.gatt import GattLink
+
     ears = Ears(section, counters)
     link = GattLink(ears, connections_max=section.connections_max, counters=counters)
     return BleMedium(

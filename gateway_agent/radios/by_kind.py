@@ -2,15 +2,18 @@
 
 A kind is a module of this folder. It has `SECTION`, the model of its section of the configuration, and `open_medium`,
 which returns the medium that such a section describes, or None if it describes none. The module is imported if the
-configuration has its section.
+configuration has its section, and imports the parts of its medium in `open_medium` only, as every command reads the
+configuration. The section of `[broadcast]`, which every configuration has, is a module of its own.
 """
 
 from collections import Counter
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gateway_agent.config.section import Section
-from gateway_agent.radios.medium import Medium
+
+if TYPE_CHECKING:
+    from gateway_agent.radios.medium import Medium
 
 KINDS: dict[str, str] = {
     "ble": "gateway_agent.radios.ble",
@@ -24,7 +27,7 @@ class MediumKind(Protocol):
 
     SECTION: type[Section]
 
-    def open_medium(self, section: Any, counters: Counter[str]) -> Medium | None:
+    def open_medium(self, section: Any, counters: Counter[str]) -> "Medium | None":
         """Return the medium that a section describes, None if it describes none.
 
         Raises GatewayError, with a next step for a person, if the medium is not there.
@@ -37,7 +40,7 @@ def kind(name: str) -> MediumKind:
     return cast(MediumKind, import_module(KINDS[name]))
 
 
-def open_media(config: object, counters: Counter[str]) -> list[Medium]:
+def open_media(config: object, counters: Counter[str]) -> "list[Medium]":
     """Return the media that a configuration describes. Its attributes named like kinds are sections or None.
 
     Raises GatewayError.

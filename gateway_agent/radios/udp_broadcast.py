@@ -10,12 +10,10 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from pydantic import Field
-
 from cpns import numbers, tuning
-from gateway_agent.config.section import Port, Section
 from gateway_agent.net import interfaces as net
 from gateway_agent.net.interfaces import Interface
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.radios.medium import Airing, Health, Heard, HomeOnAir, News, Repetition, Step
 from gateway_agent.repeating import Repeating
 
@@ -26,15 +24,6 @@ LOOK_EVERY_S = 2.5
 _IP_UNICAST_IF = 50  # ip(7): the interface that datagrams leave by; every user may set it, and broadcasts follow it
 _INDEX = struct.Struct("!I")
 _OCTET_S, _FRAME_S = 8e-6, 1e-3  # time of a broadcast on Wi-Fi, which is sent at the lowest rate, 1 Mbit/s
-
-
-class BroadcastSection(Section):
-    """The IP networks that broadcast objects are sent on."""
-
-    interfaces: list[str] = Field(
-        ["auto"], description='interface names, "auto" for every one that boards can be behind; [] for none'
-    )
-    port: Port = Field(numbers.PORT_BROADCAST, description="UDP port of the broadcast plane")
 
 
 SECTION = BroadcastSection

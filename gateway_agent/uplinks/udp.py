@@ -7,7 +7,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 from gateway_agent.config.section import Host, Port
 from gateway_agent.uplinks.uplink import UplinkSection
-from message_plane.links.udp import place_of
 
 if TYPE_CHECKING:
     from gateway_agent.uplinks.broker_trial import BrokerTrial
@@ -55,6 +54,7 @@ async def try_brokers(section: UdpUplinkSection, gateway_id: str) -> "list[Broke
 def open_uplink(section: UdpUplinkSection, endpoint: "Endpoint", link: None) -> "ServerSession":
     """Return the session with the Server that a section names."""
     from gateway_agent.uplinks.server_session import ServerSession
+    from message_plane.links.udp import place_of
 
     place = place_of(section.host or "", section.port)
     return ServerSession(endpoint, section.server_id, place, section.keep_alive_s)

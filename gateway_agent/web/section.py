@@ -1,20 +1,16 @@
 """The section `[web]` of the configuration: where the page listens, and under which names it may be opened."""
 
 import ipaddress
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
 from gateway_agent.config.section import Addresses, Host, Port, Section
 from gateway_agent.web import tuning
-from http_door.listening import HttpListening
 from message_plane.links.mqtt_section import PemFile
 
-
-class PageListening(HttpListening):
-    """The settings of an HTTP server which a person may let others on the network read along."""
-
-    plain_only_on_loopback: ClassVar[bool] = False
+if TYPE_CHECKING:
+    from gateway_agent.web.page_listening import PageListening
 
 
 class WebSection(Section):
@@ -43,8 +39,10 @@ class WebSection(Section):
         """Return True if the page is sent without TLS to addresses that other machines can reach."""
         return self.tls_certificate is None and not all(ipaddress.ip_address(each).is_loopback for each in self.listen)
 
-    def listening(self) -> PageListening:
+    def listening(self) -> "PageListening":
         """Return the settings of the HTTP server."""
+        from gateway_agent.web.page_listening import PageListening
+
         return PageListening(
             listen=self.listen,
             port=self.port,

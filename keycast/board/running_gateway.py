@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from keycast.provisioning.board import Trust, told_trust
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 from dataclasses import asdict
 from functools import partial
@@ -201,7 +202,7 @@ def _show_settings(sections: list[dict[str, Any]]) -> None:
     for section in sections:
         console.print(Text.assemble((f"[{section['section']}]", "bold"), "  ", section["meaning"]))
         for each in section["settings"]:
-            default = "needed" if each["needed"] else repr(each["default"])
+            default = "needed" if each["needed"] else "-" if each["default"] is None else json.dumps(each["default"])
             console.print(f"  {each['name']:20} {default:24} {each['meaning']}")
 
 
@@ -216,7 +217,7 @@ def run(
     Example: keycast gateway run -c keycast.toml
     """
     from gateway_agent.config.load import load
-    from gateway_agent.control import SOCKET_FILE, check_path
+    from gateway_agent.control_client import SOCKET_FILE, check_path
     from gateway_agent.observe.onlookers import require_packages
     from keycast.services.home import open_home  # first: a missing package is told before what the file lacks
     from keycast.services.supervisor import NOT_CONFIGURED
@@ -352,7 +353,7 @@ def backup(
     home.recipient
     """
     from gateway_agent.config.load import load
-    from gateway_agent.control import ask as over_socket
+    from gateway_agent.control_client import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
     from keycast.copies import making, state_copies
     from private_store import folders

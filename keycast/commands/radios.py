@@ -63,7 +63,7 @@ def _of_gateway(config: Path) -> "tuple[BleSection, Radio | None]":
     Raises GatewayError if there is a configuration that cannot be used.
     """
     from gateway_agent.config.load import load
-    from gateway_agent.control import ask
+    from gateway_agent.control_client import ask
     from gateway_agent.errors import ControlUnavailable
     from gateway_agent.radios.ble import BleSection
     from gateway_agent.radios.medium import Radio

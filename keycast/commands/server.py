@@ -111,7 +111,7 @@ def run(
 
     lines = begin_log(log)
     with sentences(NOT_CONFIGURED):
-        from gateway_agent.control import SOCKET_FILE, check_path
+        from gateway_agent.control_client import SOCKET_FILE, check_path
         from key_servers.cpns_server.config import ServerConfig
         from keycast.services.server_config import checked
 
@@ -146,7 +146,8 @@ def _mqtt(brokers: list[str], files: Path | None, password: Path | None) -> "Mqt
 
 
 async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", lines: "LogLines") -> None:
-    from gateway_agent.control import SOCKET_FILE, ControlSocket
+    from gateway_agent.control import ControlSocket
+    from gateway_agent.control_client import SOCKET_FILE
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
     from keycast.services.log_commands import log_commands
@@ -444,7 +445,7 @@ def backup(
 
     Example: keycast server backup server.backup --state server-state --with-identity
     """
-    from gateway_agent.control import ask as over_socket
+    from gateway_agent.control_client import ask as over_socket
     from gateway_agent.errors import ControlUnavailable
     from keycast.copies import making, state_copies
     from private_store import folders

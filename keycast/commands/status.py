@@ -41,7 +41,7 @@ def command(
 def _health(config: Path) -> None:
     """Show what `/health/live` and `/health/ready` answer. A gateway that says nothing in two seconds does not live."""
     from gateway_agent.config.load import load
-    from gateway_agent.control import ask as over_socket
+    from gateway_agent.control_client import ask as over_socket
 
     with sentences():
         try:

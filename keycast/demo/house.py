@@ -18,7 +18,7 @@ from gateway_agent.config.load import schema_of
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
 from gateway_agent.core.delivering.policy import DeliveryPolicy
 from gateway_agent.radios.ble import BleSection
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.state_files import own_keys
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig

@@ -17,7 +17,7 @@ from device_agent.val_client import records
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.core.delivering.policy import DeliveryPolicy
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.val_client.app import ValClientApp
 from gateway_agent.val_client.section import BoardAccess, GroupAccess, SealSection
 from gateway_agent.val_client.server_access import GmsAccess, KmsAccess, ServerAccess

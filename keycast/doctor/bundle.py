@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from gateway_agent.errors import GatewayError
 from gateway_agent.state_files import SERVER_FOLDER, STORE_FOLDER
 from gateway_agent.store.store import DATABASE_FILE

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway_agent.config.load import load
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import SOCKET_FILE, ask, who_answers
+from gateway_agent.control_client import SOCKET_FILE, ask, who_answers
 from gateway_agent.errors import ConfigError, GatewayError
 from gateway_agent.net import interfaces
 from gateway_agent.net.interfaces import Interface

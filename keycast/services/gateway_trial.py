@@ -13,7 +13,7 @@ from typing import Any
 from cpns.errors import CpnsError
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig
-from gateway_agent.control import SOCKET_FILE, ask, check_path, who_answers
+from gateway_agent.control_client import SOCKET_FILE, ask, check_path, who_answers
 from gateway_agent.core.ports import NoAnswer, Uplink
 from gateway_agent.errors import GatewayError
 from gateway_agent.net import interfaces

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from gateway_agent.control import SOCKET_FILE, ControlSocket
+from gateway_agent.control import ControlSocket
+from gateway_agent.control_client import SOCKET_FILE
 from gateway_agent.errors import ControlUnavailable
 from gateway_agent.observe.log_lines import LogLines
 from keycast.services.log_commands import log_commands

@@ -1,4 +1,4 @@
-"""Gives a command to a CPNS Server elsewhere over REST, as `gateway_agent.control.ask` does over a control socket.
+"""Gives a command to a CPNS Server elsewhere over REST, as `control_client.ask` of the gateway does over its socket.
 
 A request whose answer was lost is sent once more under the same key, so that it is carried out once.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cpns.errors import CpnsError
 from gateway_agent.config.load import load, of_text
-from gateway_agent.control import SOCKET_FILE, who_answers
+from gateway_agent.control_client import SOCKET_FILE, who_answers
 from gateway_agent.errors import GatewayError
 from gateway_agent.state_files import own_keys
 from gateway_agent.web.password import mark, set_password

@@ -41,7 +41,7 @@ def _known(context: typer.Context, do: str, key: str, incomplete: str) -> list[s
 
 def _ask(context: typer.Context, do: str) -> Any:
     from gateway_agent.config.load import load
-    from gateway_agent.control import ask
+    from gateway_agent.control_client import ask
 
     state = context.params.get("state")
     folder = load(Path(context.params.get("config") or DEFAULT_CONFIG)).gateway.state_dir if state is None else state

@@ -185,7 +185,7 @@ def ask(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
 def asked(config: Path, state: Path | None, do: str, /, **arguments: Any) -> Any:
     """Do as `ask` does, but raise the GatewayError of a refusal."""
     from gateway_agent.config.load import load
-    from gateway_agent.control import ask as over_socket
+    from gateway_agent.control_client import ask as over_socket
     from gateway_agent.errors import GatewayError
     from keycast.terminal.elsewhere import server_elsewhere
 

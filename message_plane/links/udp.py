@@ -9,22 +9,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
-import ipaddress
 import re
 import socket
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-
-from cpns import numbers
 from message_plane import tuning
 from message_plane.errors import CannotListen, PeerUnreachable, PortInUse
 from message_plane.links.link import Address, Link, Receive
+from message_plane.links.udp_section import SCHEME, UdpSection
 from message_plane.port_holder import in_words
 
-_SCHEME = "udp"
 _PLACE = re.compile(r"udp:(?:\[(.+)\]|([^\[\]:]+)):([0-9]{1,5})")
 _IP_PKTINFO = 8  # Linux; the socket module has the name from Python 3.14 on
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, local address, destination in the header
@@ -37,7 +33,7 @@ _ANCILLARY_MAX = 128
 
 def place_of(host: str, port: int) -> str:
     """Return the place of a UDP port of a numeric or named host, for example `udp:192.168.1.10:5683`."""
-    return f"{_SCHEME}:[{host}]:{port}" if ":" in host else f"{_SCHEME}:{host}:{port}"
+    return f"{SCHEME}:[{host}]:{port}" if ":" in host else f"{SCHEME}:{host}:{port}"
 
 
 def host_and_port(place: str) -> tuple[str, int]:
@@ -46,37 +42,6 @@ def host_and_port(place: str) -> tuple[str, int]:
     if found is None:
         raise ValueError(f"{place!r} is no place of UDP, such as udp:192.168.1.10:5683")
     return found[1] or found[2], int(found[3])
-
-
-def _ipv4(text: str) -> str:
-    try:
-        address = ipaddress.IPv4Address(text)
-        if address.is_multicast or address == _BROADCAST:  # Linux would let a socket bind to them
-            raise ValueError
-    except ValueError:
-        raise ValueError('an IPv4 address of this machine, or "0.0.0.0" for all of them') from None
-    return str(address)
-
-
-def _once(addresses: list[str]) -> list[str]:
-    if len(set(addresses)) < len(addresses) or ("0.0.0.0" in addresses and len(addresses) > 1):
-        raise ValueError('each address once, and "0.0.0.0", which is all of them, alone')
-    return addresses
-
-
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-_Ipv4 = Annotated[str, AfterValidator(_ipv4)]
-
-
-class UdpSection(BaseModel):
-    """The addresses at which this end listens for UDP."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    listen: Annotated[list[_Ipv4], AfterValidator(_once)] = Field(
-        ["0.0.0.0"], min_length=1, description="IPv4 addresses to listen on"
-    )
-    port: int = Field(numbers.PORT_COAP, ge=1, le=65535, description="UDP port (CoAP)")
 
 
 class UdpAddress(Address):
@@ -123,13 +88,13 @@ class UdpAddress(Address):
 
     @property
     def counted_as(self) -> str:
-        return f"{_SCHEME}:{self.host}"
+        return f"{SCHEME}:{self.host}"
 
 
 class UdpLink(Link[UdpAddress]):
     """All UDP sockets of one endpoint."""
 
-    scheme = _SCHEME
+    scheme = SCHEME
     datagram_max = tuning.DATAGRAM_MAX
 
     def __init__(self, bind: Sequence[tuple[str, int]]) -> None:

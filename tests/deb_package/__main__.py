@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from cpns import messages, numbers
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from message_plane import credentials
 from tests.system.simulated_pne import SimulatedPne
 from tools import PROJECT

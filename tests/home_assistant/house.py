@@ -11,7 +11,7 @@ from typing import Any
 import tomlkit
 
 from gateway_agent.config.load import load
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from gateway_agent.errors import GatewayError
 from keycast.free_ports import free_port
 from tests.system.keycast_process import KEYCAST

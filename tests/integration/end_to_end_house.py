@@ -27,7 +27,7 @@ from device_agent.links.udp import UdpLink
 from device_agent.provisioning import RECORD
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection, TreeSection
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.uplinks.mqtt import MqttUplinkSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from key_servers.cpns_server.app import CpnsServer

@@ -14,7 +14,7 @@ from gateway_agent.config.schema import (
     MessagePlaneSection,
 )
 from gateway_agent.core.delivering.policy import DeliveryPolicy
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from keycast.free_ports import free_port
 from message_plane import credentials

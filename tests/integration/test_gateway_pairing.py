@@ -14,7 +14,7 @@ from cpns import messages, numbers
 from cpns.crypto.hmac import hmac_sha256
 from cpns.errors import CpnsError, NotAllowed
 from device_agent.session import NoSession
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from keycast.services.steering import commands
 from message_plane.credentials import of, parse
 from message_plane.errors import NameTaken, RegistrationRefused, StoreError
@@ -397,7 +397,7 @@ async def test_the_person_is_told_who_came_instead(app, monkeypatch):
 async def test_the_window_ends_with_the_command_that_asked(app, tmp_path, signal_number):
     await app.start(commands(app, None, app.observer().snapshot))
     secret = "ABCD-EFGH-IJKL-MNOP"
-    code = "import sys, pathlib, signal; from gateway_agent.control import ask; "
+    code = "import sys, pathlib, signal; from gateway_agent.control_client import ask; "
     # Who tests in the background of a shell ignores both.
     code += "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     code += "ask(pathlib.Path(sys.argv[1]), 'board.pair', "

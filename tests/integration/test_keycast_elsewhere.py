@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.control import SOCKET_FILE, ControlSocket
+from gateway_agent.control import ControlSocket
+from gateway_agent.control_client import SOCKET_FILE
 from http_door.tls import make_self_signed
 from keycast.free_ports import free_port
 from keycast.services.server_steering import server_commands

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from keycast.free_ports import free_port
 from tests.unit.home_world import configured
 from tests.waiting import PATIENCE_S

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cpns import numbers
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from gateway_agent.errors import ControlUnavailable
 from keycast.provisioning.board import new_board, told_trust
 from keycast.virtual_board.loopback import broadcast_port, own_port

@@ -12,7 +12,7 @@ import pytest
 from cpns.fingerprint import fingerprint
 from device_agent.end_to_end import entity_user_keys
 from device_agent.key_store import KeyStore
-from gateway_agent.control import ask
+from gateway_agent.control_client import ask
 from keycast.provisioning import end_to_end
 from keycast.virtual_board.loopback import own_port
 from keycast.virtual_board.nvs_folder import NvsFolder

@@ -13,7 +13,7 @@ from device_agent.key_store import KeyStore
 from gateway_agent import pairing_secret
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from keycast.demo.house import GATEWAY_ID, PN_ID
 from keycast.virtual_board.board import Network, VirtualBoard
 from keycast.virtual_board.loopback import free_numbers, own_port

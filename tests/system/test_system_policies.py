@@ -3,7 +3,7 @@
 import pytest
 
 from gateway_agent.core.delivering.policy import DeliveryPolicy
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from key_servers.cpns_server import tuning
 from tests.system.conftest import house_of
 from tests.system.watching import confirmed, events, join, keyed, newest, objects, until

@@ -9,7 +9,7 @@ from cpns.errors import NotAllowed
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.errors import GatewayError, NoBroadcastInterface
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from gateway_agent.state_files import IDENTITY_FILE, NEXT_SIGNING_FILE, SIGNING_FILE, own_keys
 from gateway_agent.uplinks.udp import UdpUplinkSection
 from message_plane.errors import IdentityError, PlaneError, PortInUse

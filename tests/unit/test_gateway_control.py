@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cpns.errors import Unknown
-from gateway_agent.control import ControlSocket, ask
+from gateway_agent.control import ControlSocket
+from gateway_agent.control_client import ask
 from gateway_agent.errors import ControlUnavailable, GatewayError
 from keycast.commands import server
 from message_plane.errors import RegistrationRefused

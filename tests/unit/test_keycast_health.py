@@ -6,7 +6,7 @@ import socket
 
 from typer.testing import CliRunner
 
-from gateway_agent.control import SOCKET_FILE
+from gateway_agent.control_client import SOCKET_FILE
 from keycast.commands import status
 from keycast.program import program
 from tests.unit.home_world import Home

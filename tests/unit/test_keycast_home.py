@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cpns import messages, numbers
 from gateway_agent.config.load import load
-from gateway_agent.control import SOCKET_FILE
+from gateway_agent.control_client import SOCKET_FILE
 from gateway_agent.observe import onlookers
 from gateway_agent.state_files import SIGNING_FILE
 from gateway_agent.uplinks import by_kind

@@ -252,7 +252,7 @@ def test_a_running_gateway_tells_what_it_really_uses(
         asked.append((state_dir, do))
         return [json.loads(json.dumps(asdict(told_by_gateway)))]
 
-    monkeypatch.setattr("gateway_agent.control.ask", ask)
+    monkeypatch.setattr("gateway_agent.control_client.ask", ask)
     code, told = radios("--try")
     assert (
         code == 0 and "the gateway advertises by bluez on hci1: every 100 ms, 1 at a time, 5 payloads a second" in told
@@ -260,7 +260,7 @@ def test_a_running_gateway_tells_what_it_really_uses(
     assert "not by mgmt: Not permitted." in told
     assert asked == [(Path("state"), "radios")] and machine.sender.taken == []
     monkeypatch.setattr(
-        "gateway_agent.control.ask", lambda *words: [asdict(Radio("", in_vain={"mgmt": "No. Next: x"}))]
+        "gateway_agent.control_client.ask", lambda *words: [asdict(Radio("", in_vain={"mgmt": "No. Next: x"}))]
     )
     code, told = radios()
     assert code == 2 and "wrong: mgmt: No. Next: x" in told
@@ -276,7 +276,7 @@ def test_a_gateway_that_cannot_be_asked_is_told_and_one_that_does_not_answer_is_
     def never(*_: Any) -> Any:
         raise TimeoutError
 
-    monkeypatch.setattr("gateway_agent.control.ask", never)
+    monkeypatch.setattr("gateway_agent.control_client.ask", never)
     code, told = radios("--try")
     assert code == 1 and "does not answer" in told
     assert machine.sender is not None and machine.sender.taken == []

@@ -14,7 +14,7 @@ from cpns.errors import CpnsError, NotAllowed, NotMember, Unknown
 from gateway_agent.app import GatewayApp
 from gateway_agent.config.schema import GatewayConfig, GatewaySection, MessagePlaneSection
 from gateway_agent.errors import Refused
-from gateway_agent.radios.udp_broadcast import BroadcastSection
+from gateway_agent.radios.broadcast_section import BroadcastSection
 from key_servers.cpns_server.app import CpnsServer
 from key_servers.cpns_server.config import ServerConfig
 from key_servers.errors import StoreFailed

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from keycast.program import WORDS
 from tests.waiting import PATIENCE_S
@@ -37,6 +38,31 @@ def test_the_words_of_commands_need_no_configuration_store_and_server() -> None:
         "gateway_agent.observe.log_lines",
         "gateway_agent.errors",
     ]
+
+
+def test_a_configuration_with_every_section_imports_nothing_that_runs_them(tmp_path: Path) -> None:
+    path = tmp_path / "keycast.toml"
+    path.write_text(
+        '[gateway]\nid = "gw"\npn = "home"\nstate_dir = "state"\n[broadcast]\n[message_plane]\n[delivery]\n[tree]\n'
+        '[groups]\n[update]\n[web]\n[metrics]\n[mqtt]\n[ble]\n[uplink]\nkind = "udp"\nhost = "192.168.1.12"\n'
+    )
+    code = f"from pathlib import Path\nfrom gateway_agent.config.load import load\nconfig = load(Path({str(path)!r}))\n"
+    found = modules_after(code + "assert config.web and config.metrics and config.mqtt and config.ble")
+    assert not below(found, "asyncio", "ssl", "sqlite3", "subprocess", "cryptography", "aiocoap", "aiohttp", "aiomqtt")
+    assert not below(found, "key_servers", "message_plane.links.udp", "http_door.listening", "gateway_agent.control")
+    parts = ("observe.sight", "radios.medium", "radios.ble_medium", "radios.udp_broadcast", "store", "core.pn_gateway")
+    assert not below(found, *(f"gateway_agent.{each}" for each in parts))
+
+
+def test_a_question_to_a_gateway_needs_no_event_loop(tmp_path: Path) -> None:
+    """The answer is waited for by a socket that blocks."""
+    path = tmp_path / "keycast.toml"
+    path.write_text('[gateway]\nid = "gw"\npn = "home"\nstate_dir = "state"\n')
+    asked = f"from keycast.program import program\nsys.argv = ['keycast', 'status', '-c', {str(path)!r}]\n"
+    found = modules_after(
+        asked + "try:\n    program(sys.argv[1:])()\nexcept SystemExit as end:\n    assert end.code == 1"
+    )
+    assert below(found, "gateway_agent.control_client") and not below(found, "asyncio", "gateway_agent.control")
 
 
 def test_reading_a_configuration_imports_no_part_of_a_gateway_that_runs() -> None:

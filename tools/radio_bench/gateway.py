@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any
 
-from gateway_agent.control import SOCKET_FILE
+from gateway_agent.control_client import SOCKET_FILE
 from keycast.provisioning.board import new_board, told_trust
 from tools.radio_bench.guest import Guest
 

@@ -3,12 +3,14 @@
 from collections.abc import Collection
 from enum import StrEnum
 from math import ceil
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from gateway_agent.config.section import Section
-from gateway_agent.core.ports import Cost
+
+if TYPE_CHECKING:
+    from gateway_agent.core.ports import Cost
 
 ROUND_MAX_S = 15.0
 """Longest time of one broadcast round, on the quickest medium, for which "auto" chooses broadcast in any case.
@@ -54,7 +56,7 @@ class DeliveryPolicy(Section):
 
 
 def choose(
-    policy: DeliveryPolicy, *, costs: Collection[Cost], datagrams: int, with_gkdk: int, without_session: int
+    policy: DeliveryPolicy, *, costs: "Collection[Cost]", datagrams: int, with_gkdk: int, without_session: int
 ) -> Method:
     """Return the method for the members that hold a GKDK, whose number is `with_gkdk`.
 
