@@ -1,5 +1,7 @@
 """PostgreSQL goes away, comes back, and comes back as an older one (SEC-03, SEC-23)."""
 
+import gc
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,9 +15,10 @@ from cpns.errors import NotAllowed
 from key_servers.cpns_server import group_version, tuning
 from key_servers.cpns_server.alarms import HELD, STORE
 from key_servers.cpns_server.config import ServerConfig
+from key_servers.cpns_server.postgres.connection import connect
 from key_servers.cpns_server.postgres.database import PostgresServerDatabase
 from key_servers.cpns_server.store import ServerStore
-from key_servers.errors import StoreFailed
+from key_servers.errors import StoreFailed, StoreUnusable
 from tests.unit.cpns_server_parts import House, PnGw, succeeded
 from tests.unit.postgres_server import PostgresNode, postgres_node
 from tests.waiting import until
@@ -55,6 +58,22 @@ async def a_house(url: str, folder: Path) -> tuple[House, PnGw]:
     assert succeeded(await house.join(home, "lamp", SG))
     await until(lambda: home.newest(SG) == 2)
     return house, home
+
+
+def test_a_connection_that_is_accepted_and_never_answered_is_closed_at_once() -> None:
+    """Such a server is stuck, and is asked again and again."""
+    gc.disable()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            with pytest.raises(StoreUnusable, match="cannot be reached: connection timeout"):
+                connect(f"postgresql://keycast:x@127.0.0.1:{silent.getsockname()[1]}/keycast?sslmode=disable")
+            peer, _ = silent.accept()
+            with peer:
+                peer.settimeout(10)
+                while peer.recv(1000):  # what libpq began with; then the end
+                    pass
+    finally:
+        gc.enable()
 
 
 def test_a_database_that_answers_nothing_costs_two_seconds_once() -> None:

@@ -5,6 +5,7 @@ text shows a password or the value of a row.
 """
 
 import logging
+import traceback
 from typing import Any
 
 import psycopg
@@ -72,6 +73,7 @@ def connect(url: str) -> PatientConnection:
             connection.close()
             raise
     except psycopg.Error as error:
+        _let_go(error)
         text = _without_secrets(error, wanted)
         raise StoreUnusable(f"The PostgreSQL database cannot be reached: {text}.", _step(text)) from None
     return connection
@@ -122,6 +124,15 @@ class _BoolDumper(Dumper):
 
     def dump(self, obj: bool) -> bytes:
         return b"1" if obj else b"0"
+
+
+def _let_go(error: BaseException) -> None:
+    """Close what the frames of a failed attempt hold: psycopg leaves a connection that never answered to the garbage
+    collection, and a server that is stuck has a place less for as long."""
+    inner: BaseException | None = error
+    while inner is not None:
+        traceback.clear_frames(inner.__traceback__)
+        inner = inner.__context__
 
 
 def _step(text: str) -> str:
