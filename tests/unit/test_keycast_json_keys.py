@@ -125,11 +125,10 @@ async def asked(home: Home, monkeypatch: pytest.MonkeyPatch, folder: Path) -> li
     def ask(_: Path, __: Path | None, do: str, **___: Any) -> Any:
         return answers.get(do)
 
-    for module in (update_offer, update_status, update_withdraw):
+    for module in (update_status, update_withdraw, status, pair, release, retire, group, server, server_access):
         monkeypatch.setattr(module, "ask", ask)
-    for module in (status, pair, release, retire, group, server, server_access):
-        monkeypatch.setattr(module, "ask", ask)
-    monkeypatch.setattr(list_boards, "asked", ask)
+    for module in (list_boards, update_offer):
+        monkeypatch.setattr(module, "asked", ask)
     port = Port("/dev/ttyUSB0", "10c4:ea60", None, "/dev/ttyUSB0")
     agent = AskedBoard("agent", "1.25.0", "esp32", "0.1.0", "running", "lamp.hall", "gw.home", 2, 12000, True)
     seen = Seen(port, ("esp32-devkitc",), "bridge", ((77, "minicom"),), agent, None)
