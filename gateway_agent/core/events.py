@@ -56,7 +56,10 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A board no longer belongs to this PN. `exposed`: SG IDs of the groups whose present key it knows."""
+    """A board no longer belongs to this PN.
+
+    `exposed`: SG IDs of the groups whose present key it knows and other boards of this PN use.
+    """
 
     pne_id: str
     cause: str

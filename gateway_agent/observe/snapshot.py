@@ -71,8 +71,9 @@ class ServiceGroupView:
 
     `key_made_at`: when the newest key came to this gateway; `confirmed`: how many members have confirmed that key;
     `states`: how many boards are in each state of the newest delivery; `exposed`: a board that is no member knows the
-    key; `waiting`: nothing goes out before a new key; `held`: the CPNS Server waits until a person confirms the
-    members. `deliveries`: newest first.
+    key; `waiting`: nothing goes out before a new key; neither is said of a group without members here, which gets no
+    key before a board joins. `held`: the CPNS Server waits until a person confirms the members. `deliveries`: newest
+    first.
     """
 
     sg_id: str

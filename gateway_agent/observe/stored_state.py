@@ -32,6 +32,11 @@ class StoredGroupState:
     states: Mapping[str, str] = field(default_factory=dict)
     confirmed: Mapping[str, KeyEvidence] = field(default_factory=dict)
 
+    @property
+    def gets_keys(self) -> bool:
+        """False if it is certain that no board of this PN is a member: the Server sends no key of the group then."""
+        return bool(self.members) or not self.group.listed
+
 
 def read(store: GatewayStore, sg_ids: Collection[str] | None = None) -> dict[str, StoredGroupState]:
     """Return the Service Groups that are not deleted, or those of these, by SG ID, ascending. Raises StoreFailed."""

@@ -48,6 +48,11 @@ class ServiceGroup:
         """
         return self.revision < self.wanted_revision
 
+    @property
+    def listed(self) -> bool:
+        """True if the stored membership is the newest that the Server has named: who is a member is certain then."""
+        return self.revision > 0 and not self.behind
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -25,5 +25,7 @@ def newest(store: GatewayStore, sg_id: str) -> SealingKey | str:
         return f"{sg_id} is end-to-end: its key is not known here"
     key = store.group_keys.get(sg_id, group.version)
     if group.waiting or group.exposed or group.behind or key is None:
+        if group.listed and not store.inventory.count_members(sg_id):
+            return f"no board is in {sg_id}, so it gets no new key"
         return f"{sg_id} waits for a new key"
     return SealingKey(group.alias, group.version, key.key)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
+from cpns.errors import CpnsError
 from key_servers.cpns_server.values import Moment, ServerAlarm
 
 _log = logging.getLogger(__name__)
@@ -184,17 +185,25 @@ def _names(what: str, names: Collection[str]) -> str:
 
 
 class Refusals:
-    """Counts messages that were refused, and logs them in at most one line a minute."""
+    """Counts messages that were refused, and logs those of each kind in at most one line a minute.
+
+    One that a PN GW may send and that the Server refuses, such as a join to a group that is not there, is an everyday
+    matter, and hides none that no honest PN GW sends.
+    """
 
     def __init__(self, counters: Counter[str]) -> None:
         self._counters = counters
-        self._next_line_at = float("-inf")
+        self._next_line_at: dict[str, float] = {}
 
-    def count(self, kind: str, gateway_id: str, now: Moment) -> None:
-        """Count one message of `kind` ("malformed", "refused", "foreign", "forged")."""
+    def count(self, kind: str, what: str, gateway_id: str, error: CpnsError, now: Moment) -> None:
+        """Count one message of `kind` ("malformed", "refused", "foreign", "forged"), and say `what` it is and why."""
         self._counters[f"messages_{kind}"] += 1
-        if now.monotonic >= self._next_line_at:
-            self._next_line_at = now.monotonic + _LINE_EVERY_S
+        if now.monotonic >= self._next_line_at.get(kind, float("-inf")):
+            self._next_line_at[kind] = now.monotonic + _LINE_EVERY_S
             _log.warning(
-                "KC2033 a message of PN GW %r was %s; more in the next minute are only counted", gateway_id, kind
+                "KC2033 a %s of PN GW %r was %s: %s; more in the next minute are only counted",
+                what,
+                gateway_id,
+                kind,
+                error.reason,
             )

@@ -76,9 +76,10 @@ class GatewayReports:
         """Compare the (version, SG ID) that a PN GW holds with the versions that it accepted; return these.
 
         A group that it names with 0, with less than it had accepted, or not at all, is sent to it anew, and its key is
-        updated: another machine may have what such a PN GW has forgotten (SEC-02). Of an end-to-end group, whose key
-        no PN GW has, only the members are sent anew, which a PN GW that has not carried the newest version may not
-        know.
+        updated: another machine may have what such a PN GW has forgotten (SEC-02). A PN GW without members in the group
+        forgets a key only once, as it gets no other: if it names 0 again, the list of members is sent anew and no
+        key is made. Of an end-to-end group, whose key no PN GW has, only the members are sent anew, which a PN GW that
+        has not carried the newest version may not know.
         """
         self._listed_at[gateway.gateway_id] = now.monotonic
         self._alarms.clear(kinds.SILENT, gateway.gateway_id, "")
@@ -148,9 +149,9 @@ class GatewayReports:
         elif group.trust is GroupTrust.END_TO_END:
             if version < group.version:  # each change of the members has made a version
                 self._store.set_accepted(sg_id, gateway.pn_id, Position())
-        elif version < accepted.version or named == 0:
+        elif version < accepted.version or (named == 0 and self._store.members_in(sg_id, gateway.pn_id)):
             self._lost(gateway, group, version, now)
-        elif named is None:
+        elif not named:  # it holds no key and has no members that need one, but may lack the list that says so
             self._store.set_accepted(sg_id, gateway.pn_id, Position())
 
     def _lost(self, gateway: StoredGateway, group: StoredGroup, version: int, now: Moment) -> None:

@@ -9,9 +9,9 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from cpns import message_table, uplink_form
 from cpns import messages as m
 from cpns import numbers as n
-from cpns import uplink_form
 from cpns.errors import CpnsError, MalformedMessage, NotAllowed, NotAuthentic, NotMember
 from cpns.uplink_form import Fields
 from key_servers.cpns_server.alarms import Refusals
@@ -98,7 +98,7 @@ class RequestHandler:
                 raise NotAllowed("this PN GW does not serve that PN")
         except CpnsError as error:
             kind = "malformed" if isinstance(error, MalformedMessage) else "foreign"
-            self._refusals.count(kind, gateway_id, now)
+            self._refusals.count(kind, "message", gateway_id, error, now)
             raise
         except ServerError as error:  # whether the PN GW may speak cannot be read, so it asks again
             trouble = self._trouble(error)
@@ -117,7 +117,7 @@ class RequestHandler:
             if code == n.DELIVERY_REPORT_REQUEST:
                 await self._reports.written()
         except CpnsError as error:
-            self._refusals.count("refused", gateway_id, now)
+            self._refusals.count("refused", _named(code, fields), gateway_id, error, now)
             return uplink_form.encode(code + 1, _failure(error), form)
         except ServerError as error:  # nothing was written, so the PN GW asks again
             return uplink_form.encode(code + 1, _failure(self._trouble(error)), form)
@@ -133,7 +133,8 @@ class RequestHandler:
             self._pne_answers.take(gateway, fields, now)
         except CpnsError as error:
             kind = "forged" if isinstance(error, NotAuthentic) else "refused"
-            self._refusals.count(kind, gateway.gateway_id, now)
+            what = _named(n.S_GROUP_KEY_DELIVERY_RESPONSE, fields)
+            self._refusals.count(kind, what, gateway.gateway_id, error, now)
             failure = _failure(error)
         except ServerError as error:  # the key is sent again
             failure = _failure(self._trouble(error))
@@ -246,6 +247,12 @@ def _reports(fields: Fields) -> list[MemberReport]:
 
 def _trust(fields: Fields) -> GroupTrust | None:
     return _TRUST.get(fields.get(m.TRUST, 0))
+
+
+def _named(code: int, fields: Fields) -> str:
+    """Return a message in words: its name, and the board that it is about if it is about one."""
+    pne_id = fields.get(m.PNE_ID, "")
+    return f"{message_table.name(code)} for board {pne_id!r}" if pne_id else message_table.name(code)
 
 
 def _failure(error: CpnsError) -> Fields:

@@ -14,6 +14,7 @@ import pytest
 
 from cpns import messages, numbers
 from cpns.broadcast_encryption import subset_index
+from gateway_agent.core import events
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.core.ports import NoAnswer
 from gateway_agent.store.store import GatewayStore
@@ -250,6 +251,18 @@ async def test_retiring_a_board_is_a_leave_from_each_group_and_shows_as_exposed(
         "door": True,
         "light": False,
     }
+
+
+@pytest.mark.req("SEC-06", "Q-10")
+async def test_of_a_group_that_its_last_board_leaves_nothing_is_exposed(world):
+    """The Server sends no more keys of it, so nobody would ever see it end."""
+    await world.board("lamp", "light", "door")
+    await world.board("other", "door")
+    for sg_id in ("light", "door"):
+        await world.server.rekey(sg_id)
+        await world.delivered(sg_id)
+    assert world.gateway.administration.retire_pne("lamp", Cause.LOST) == ["door"]
+    assert world.told[-1] == events.Retired("lamp", "lost", ("door",))
 
 
 @pytest.mark.req("SEC-06", "SEC-31")

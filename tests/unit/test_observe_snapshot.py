@@ -7,12 +7,13 @@ import sys
 
 import pytest
 
+from cpns import messages, numbers
 from cpns.errors import Unknown
 from gateway_agent.control import asked_by
 from gateway_agent.core.groups.membership import Cause
 from gateway_agent.observe import onlookers, stored_state
 from gateway_agent.observe.observer import ServerFacts
-from tests.unit.home_world import BOARDS, SG, Home
+from tests.unit.home_world import BOARDS, SG, Home, ask
 from tests.waiting import PATIENCE_S, until
 
 
@@ -105,6 +106,41 @@ async def test_only_what_was_written_about_is_read_anew(home, monkeypatch):
         assert seen.group("home/attic") is first.group("home/attic")
         service.app.gateway.administration.retire_pne("lamp", Cause.LOST)
         assert "lamp" not in [each.pne_id for each in observer.snapshot().group(SG).members]
+
+
+@pytest.mark.req("SEC-02", "SEC-06")
+@pytest.mark.parametrize("how", ["retired", "expelled", "left"])
+async def test_no_remark_is_left_of_a_group_that_its_last_board_leaves(home, how):
+    """The CPNS Server sends no key to a PN without members, so a remark about the one before would never end."""
+
+    async def ends(name):
+        if how == "retired":
+            service.app.registrar.retire(name)
+        elif how == "expelled":
+            service.server.expel(SG, name)
+        else:
+            await ask(service, name, numbers.LEAVE_REQUEST, {messages.SG_ID: SG})
+
+    async with home.running() as service:
+        await home.live(service)
+        store, observer = service.app._store, service.app.observer()
+        await until(lambda: observer.snapshot().group(SG) and observer.snapshot().group(SG).version)
+        for name in BOARDS[1:]:
+            await ends(name)
+        await until(lambda: len(observer.snapshot().group(SG).members) == 1)
+        with store.transaction():
+            store.inventory.mark_exposed(SG)
+        assert observer.snapshot().group(SG).exposed  # the one that is left still uses that key
+        await ends(BOARDS[0])
+        await until(lambda: service.server.show_group(SG).version > store.inventory.group(SG).version)
+        await until(lambda: not observer.snapshot().group(SG).members)
+        assert store.inventory.group(SG).exposed and not observer.snapshot().group(SG).exposed
+        with store.transaction():
+            store.inventory.mark_all_waiting()  # as a restore does
+        assert observer.snapshot().group(SG).waiting  # boards may be in it
+        with store.transaction():
+            store.inventory.reach_revision(SG, 9)
+        assert not observer.snapshot().group(SG).waiting
 
 
 class Watcher:

@@ -105,6 +105,17 @@ async def test_a_refused_message_has_result_2_a_code_and_a_reason(house: House) 
     assert house.server.counters()["messages_refused"] == 1
 
 
+async def test_the_log_says_which_message_was_refused_and_why(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """A join to a group that is not there hides no message that an honest PN GW does not send."""
+    await house.join(house.gateway("home"), "lamp", "nothing")
+    with pytest.raises(NotAllowed):
+        await house.server.handle("stranger", m.encode(n.VERSION_LIST_REQUEST, {m.PN_ID: "pn.home"}))
+    assert [record.getMessage().partition("; more")[0] for record in caplog.records] == [
+        "KC2033 a JoinRequest for board 'lamp' of PN GW 'gw.home' was refused: there is no Service Group nothing",
+        "KC2033 a message of PN GW 'stranger' was foreign: this PN GW is not registered",
+    ]
+
+
 async def test_a_reason_that_names_long_names_still_fits(house: House) -> None:
     answer = await house.join(house.gateway("home"), "ü" * 32, "€" * 21)
     assert error_of(answer) == n.ERROR_UNKNOWN

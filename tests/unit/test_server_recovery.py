@@ -171,6 +171,33 @@ async def test_a_restored_pn_gw_that_forgot_a_group_before_its_first_key_gets_th
     await house.server.close()
 
 
+@pytest.mark.req("SEC-02", "SEC-03")
+@pytest.mark.parametrize("forgets", [False, True], ids=["never had a key", "forgets a key"])
+async def test_a_pn_gw_without_members_has_no_key_to_lose_twice(tmp_path: Path, forgets: bool) -> None:
+    """Its list names 0 every quarter of an hour, for ever: the boards of others do not get a key each time."""
+    house = await House.open(tmp_path)
+    home, other = house.gateway("home"), house.gateway("other")
+    await house.create(other, "door", "light")
+    house.server.open_group("light", "pn.home")
+    await house.join(home, "lamp", "light")
+    if forgets:
+        await house.pass_time(10)
+        assert home.newest("light")
+    await house.leave(home, "lamp", "light")
+    await house.pass_time(60)
+    before = house.server.show_group("light").version
+    for _ in range(20):
+        home.seen.clear()
+        await house.list_versions(home, (0, "light"))
+        await house.pass_time(900)
+        assert [kind for _, kind, _ in home.seen] == ["inventory"]  # it may have forgotten that it has no members
+    assert house.server.show_group("light").version == before + forgets
+    await house.join(home, "lamp", "light")
+    await house.pass_time(60)
+    assert home.newest("light") == other.newest("light") == house.server.show_group("light").version
+    await house.server.close()
+
+
 @pytest.mark.req("SEC-02", "SEC-28")
 async def test_an_old_image_of_a_pn_gw_learns_that_it_is_old(tmp_path: Path) -> None:
     house = await House.open(tmp_path)

@@ -53,6 +53,17 @@ def test_without_a_key_that_members_alone_have_nothing_is_sealed(
 
 
 @pytest.mark.req("SEC-06")
+def test_a_group_that_its_last_board_has_left_waits_for_no_key(store: GatewayStore) -> None:
+    with store.transaction():
+        store.inventory.mark_exposed(SG)
+        store.inventory.reach_revision(SG, 2)
+    assert sealed.newest(store, SG) == f"no board is in {SG}, so it gets no new key"
+    with store.transaction():
+        store.inventory.want_revision(SG, 3)
+    assert sealed.newest(store, SG) == f"{SG} waits for a new key"  # boards may have joined
+
+
+@pytest.mark.req("SEC-06")
 def test_a_newer_key_seals_again(store: GatewayStore) -> None:
     with store.transaction():
         store.inventory.mark_exposed(SG)

@@ -110,7 +110,7 @@ class GroupKeys:
         if group is None:
             raise Unknown(f"there is no Service Group {sg_id}")
         if member is None:
-            if group.behind or not group.revision or not self._versions.are_compared:
+            if not group.listed or not self._versions.are_compared:
                 raise Stale(f"who is a member of {sg_id} is not known for certain now")
             raise NotMember(f"{pne_id} is no member of {sg_id}")
         if not group.end_to_end:  # the Server itself gives such a PNE its keys, and knows which

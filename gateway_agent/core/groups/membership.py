@@ -221,8 +221,8 @@ class Membership:
     def retire(self, pne_id: str, cause: Cause) -> list[str]:
         """Retire a PNE that no longer belongs to this PN: its slots are retired and it leaves every group (SEC-06).
 
-        Returns the SG IDs of the groups that are exposed now. `send_pending_leaves` and `send_pending_retirements` tell
-        the Server. Raises Unknown.
+        Returns the SG IDs of the groups that are exposed now: the PNE knows their key, and others of this PN use it.
+        `send_pending_leaves` and `send_pending_retirements` tell the Server. Raises Unknown.
         """
         if self._store.pn.pne(pne_id) is None:
             raise Unknown(f"there is no board {pne_id}")
@@ -241,8 +241,9 @@ class Membership:
         self._unicast.drop(pne_id)
         self._changes.reset(pne_id)
         self._first_joins.pop(pne_id, None)
-        self._tell(events.Retired(pne_id, str(cause), tuple(sg_ids)))
-        return sg_ids
+        exposed = [sg_id for sg_id in sg_ids if self._is_exposed(sg_id)]
+        self._tell(events.Retired(pne_id, str(cause), tuple(exposed)))
+        return exposed
 
     def end_rights(self, pne_id: str) -> None:
         """Store that the Server is to end the rights of a name; `send_pending_retirements` tells it."""
@@ -367,6 +368,11 @@ class Membership:
             self._deliveries.members_removed(sg_id, removed)
             self._carried.members_removed(sg_id, removed)
         return bool(removed)
+
+    def _is_exposed(self, sg_id: str) -> bool:
+        """Return True if a PNE that is no member knows the present key, and there are members that use it."""
+        group = self._store.inventory.group(sg_id)
+        return group is not None and group.exposed and self._store.inventory.count_members(sg_id) > 0
 
     def _has_gone(self, sg_id: str, pne_id: str) -> bool:
         """Return True if the PNE was retired, or left this group, and the Server may not know yet."""
