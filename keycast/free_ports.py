@@ -2,13 +2,11 @@
 
 The kernel gives a port to each client socket, and to each server that asks for port 0. Such a number, read and given
 back, may be another program's before it is bound again. The ports here lie below those that the kernel assigns by
-itself. They are handed out in blocks, each of which one process has to itself until it ends, by a name in the abstract
-Unix sockets of its network.
+itself. They are handed out in blocks, each of which one process has to itself until it ends (`keycast.claims`).
 """
 
 import atexit
 import contextlib
-import errno
 import functools
 import os
 import random
@@ -17,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway_agent.errors import GatewayError
+from keycast.claims import claim
 
 _ASSIGNED = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST = 20_000  # most services that people install have lower ones
@@ -80,16 +79,10 @@ def _in_own_blocks() -> Iterator[int]:
 
 def _is_claimed(first: int) -> bool:
     """Claim the block that begins with this port; return whether it is this process's now."""
-    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        claim.bind(f"\0keycast ports from {first}")
-    except OSError as error:
-        claim.close()
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return False
-    _claims.enter_context(claim)
-    return True
+    held = claim(f"ports from {first}")
+    if held is not None:
+        _claims.enter_context(held)
+    return held is not None
 
 
 def _is_free(port: int) -> bool:

@@ -3,8 +3,9 @@
     boards/NAME/ in the user's state folder      the flash, and the number that the board's addresses are made of
     boards/NAME in the user's runtime folder     a link to the pseudo-terminal, while the board runs
 
-Their network is the loopback network of this computer, in which each has an address. Their Bluetooth is the air of a
-gateway on this computer whose configuration has `sender = "virtual"` in `[ble]`.
+Their network is the loopback network of this computer, in which each has an address; no two that run have the same one,
+whosever they are. Their Bluetooth is the air of a gateway on this computer whose configuration has `sender = "virtual"`
+in `[ble]`.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from cpns import numbers
 from gateway_agent.errors import GatewayError
 from gateway_agent.radios.virtual_air.place import default_socket
 from keycast.board.ports import front_file
+from keycast.claims import claim
 from keycast.free_ports import free_port
 from keycast.places import RUN, STATE
 from keycast.virtual_board.board import Network
@@ -82,7 +84,7 @@ async def plugged_in(
     )
     with contextlib.ExitStack() as stack:
         stack.callback(lock.release)
-        number = _number(folder)
+        number = _number(folder, stack)
         if erase:
             _erase(folder)
         try:
@@ -106,25 +108,44 @@ async def plugged_in(
             await board.power_off()
 
 
-def _number(folder: Path) -> int:
-    """Return the number of the board in `folder`: a new one gets the lowest that no other has."""
+def _number(folder: Path, stack: contextlib.ExitStack) -> int:
+    """Return the number of the board in `folder`, which no other board that runs on this computer has.
+
+    The number is claimed until `stack` is closed. A new board gets the lowest that is free, and so does an old one when
+    a board of another user, or with another state folder, runs under its number.
+    """
     own = folder / _NUMBER
-    with contextlib.suppress(OSError, ValueError):
-        return int(own.read_text())
+    former = _stored(own)
+    if former is not None and _is_claimed(former, stack):
+        return former
     lock = FolderLock(FLASHES, _LOCK, what="the virtual boards in", remedy="Try again.", faults=_FAULTS)
     try:
-        taken = set()
-        for other in FLASHES.glob(f"*/{_NUMBER}"):
-            with contextlib.suppress(OSError, ValueError):
-                taken.add(int(other.read_text()))
-        free = next((number for number in _NUMBERS if number not in taken), None)
+        taken = {_stored(other) for other in FLASHES.glob(f"*/{_NUMBER}")}
+        free = next((number for number in _NUMBERS if number not in taken and _is_claimed(number, stack)), None)
         if free is None:
-            raise VirtualBoardRefused(f"There are {len(taken)} virtual boards.", f"Remove some of those in {FLASHES}.")
+            raise VirtualBoardRefused(
+                f"All {len(_NUMBERS)} addresses of virtual boards on this computer are taken.",
+                f"Remove some of the boards in {FLASHES}, or end some that others run.",
+            )
         own.unlink(missing_ok=True)
         files.write_new(own, b"%d\n" % free, VirtualBoardRefused)
         return free
     finally:
         lock.release()
+
+
+def _stored(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None
+
+
+def _is_claimed(number: int, stack: contextlib.ExitStack) -> bool:
+    """Claim a number until `stack` is closed; return whether it is this board's now."""
+    held = claim(f"virtual board {number}")
+    if held is not None:
+        stack.enter_context(held)
+    return held is not None
 
 
 def _erase(folder: Path) -> None:
