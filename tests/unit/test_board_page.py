@@ -14,7 +14,7 @@ SAYING = (
     *sorted((PROJECT / "keycast" / "board").glob("*.py")),
     *sorted((PROJECT / "keycast" / "commands" / "board").glob("*.py")),
     PROJECT / "message_plane" / "binding.py",
-    PROJECT / "gateway_agent" / "control.py",
+    PROJECT / "gateway_agent" / "control_client.py",
     PROJECT / "micropython" / "status_lines.py",
 )
 
