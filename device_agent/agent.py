@@ -221,6 +221,7 @@ class Agent:
             except (CpnsError, OSError) as error:
                 refused = isinstance(error, NotAllowed)
                 self._tell("failed", {"what": "gateway", "reason": str(error), "refused": refused})
+                await asyncio.sleep(0)  # a duty that fails before it waits must not keep all else waiting
 
     async def _watch(self, link):
         while True:

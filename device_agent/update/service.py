@@ -95,9 +95,9 @@ class UpdateService:
         now = self.clock.now()
         try:
             if self.report_at <= self.step_at:
+                self.report_at = now + self.retry  # first, as there may be no room in the heap for the module
                 from device_agent.update import reports
 
-                self.report_at = now + self.retry
                 yield from reports.report(self)
             else:
                 self.step_at = NEVER
