@@ -1,6 +1,7 @@
 """Tests by requirement: run those that name an id (`pytest --req SEC-20`), record which ids a run showed.
 
-Asynchronous tests run in virtual time unless they are marked `real_time`.
+Asynchronous tests run in virtual time unless they are marked `real_time`. `--without-long` leaves out those that are
+marked `long`.
 
 `tools/conformance.py` reads the record, `tools/mutation` uses the selection. A run of all tests says at its start how
 long it takes.
@@ -19,8 +20,8 @@ import pytest
 from tests.virtual_time import VirtualTimeLoop
 
 WORST_FIRST = ("failed", "skipped", "passed")
-USUAL_MIN = 13
-SECONDS_OF_A_WHOLE_RUN = "keycast/seconds_of_a_whole_run"  # in pytest's cache
+USUAL_MIN = {"all tests": 12, "all tests that are not long": 6}
+SECONDS_OF_WHOLE_RUNS = "keycast/seconds_of_whole_runs"  # in pytest's cache: by what was run
 REQUIREMENTS = "requirements"  # of each report: the ids of its test
 BEGUN_AT = pytest.StashKey()
 
@@ -32,6 +33,7 @@ hypothesis.settings.load_profile("keycast")
 def pytest_addoption(parser):
     parser.addoption("--record-requirements", metavar="FILE", help="write the outcome of every test with its ids")
     parser.addoption("--shards", action="store_true", help="run on all processors, each process in its own network")
+    parser.addoption("--without-long", action="store_true", help="leave out the tests that are marked `long`")
     parser.addoption("--req", metavar="ID", action="append", help="run only the tests that name this requirement")
 
 
@@ -43,10 +45,15 @@ def is_shard(config):
 def pytest_report_header(config):
     if not is_whole(config):
         return None
-    seconds = config.cache.get(SECONDS_OF_A_WHOLE_RUN, None)
+    seconds = config.cache.get(SECONDS_OF_WHOLE_RUNS, {}).get(which(config))
     if seconds is None:
-        return f"all tests: about {USUAL_MIN} min on a machine with two cores"
-    return f"all tests: the last whole run took {seconds // 60} min {seconds % 60} s here"
+        return f"{which(config)}: about {USUAL_MIN[which(config)]} min on a machine with two cores"
+    return f"{which(config)}: the last whole run took {seconds // 60} min {seconds % 60} s here"
+
+
+def which(config):
+    """Which tests a whole run has."""
+    return "all tests that are not long" if config.getoption("without_long") else "all tests"
 
 
 def is_whole(config):
@@ -93,7 +100,7 @@ def pytest_runtest_protocol(item, nextitem):
 def pytest_sessionfinish(session, exitstatus):
     if is_whole(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         seconds = round(time.monotonic() - session.config.stash[BEGUN_AT])
-        session.config.cache.set(SECONDS_OF_A_WHOLE_RUN, seconds)
+        session.config.cache.set(SECONDS_OF_WHOLE_RUNS, seconds)
 
 
 def pytest_configure(config):
@@ -115,11 +122,20 @@ def pytest_asyncio_loop_factories(item):
 def pytest_collection_modifyitems(config, items):
     wanted = set(config.getoption("--req") or ())
     if wanted:
-        named = [item for item in items if wanted & requirements_of(item)]
-        config.hook.pytest_deselected(items=[item for item in items if item not in named])
-        items[:] = named
+        leave_out(config, items, lambda item: not wanted & requirements_of(item))
+    if config.getoption("--without-long"):
+        leave_out(config, items, lambda item: item.get_closest_marker("long"))
     for item in items:
         item.user_properties.append((REQUIREMENTS, sorted(requirements_of(item))))
+
+
+def leave_out(config, items, is_left_out):
+    """Remove the tests for which `is_left_out` is true from `items`, and have pytest count them as deselected."""
+    kept, left_out = [], []
+    for item in items:
+        (left_out if is_left_out(item) else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = kept
 
 
 def requirements_of(item):

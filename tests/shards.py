@@ -29,12 +29,13 @@ EACH_TEST_ALONE = ("tests/portable/test_on_vm.py", "tests/unit/test_board_power_
 TOGETHER = ("tests/arch",)  # all files of the folder: each reads all sources
 SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without those that are shorter than SHORT_S
 SHORT_S = 0.05
+LEFT_OUT = "left_out"  # in what a shard tells at its end: how many tests it found and does not run
 POWER_CUTS = "tests/unit/test_board_power_cuts.py::test_after_each_cut_the_old_agent_or_the_new_one_runs"
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
 LONG_S = {
     "tests/system/test_page_of_a_house.py": 60,
-    **{f"{POWER_CUTS}[file-{end}]": 25 for end in ("good", "bad")},
-    **{f"{POWER_CUTS}[staged-{end}]": 12 for end in ("good", "bad")},
+    **{f"{POWER_CUTS}[each-file-{end}]": 25 for end in ("good", "bad")},
+    **{f"{POWER_CUTS}[each-staged-{end}]": 12 for end in ("good", "bad")},
     "tests/integration/test_page_in_chromium.py": 120,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/unit/test_keycast_loading.py": 12,
@@ -165,6 +166,15 @@ class OneAfterTheOther:
 class LongestFirst:
     """The order of the tests in a shard. All shards must find the same."""
 
+    def __init__(self):
+        self._left_out = 0
+
+    def pytest_deselected(self, items):
+        self._left_out += len(items)
+
+    def pytest_sessionfinish(self, session):
+        session.config.workeroutput[LEFT_OUT] = self._left_out
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config, items):
         known, expected, taken = seconds_of_tests(config), Counter(), Counter()
@@ -184,6 +194,7 @@ class Shards:
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0
+        self._left_out = 0  # tests, each known to all shards
         self._folder = tempfile.TemporaryDirectory(prefix="shards-")
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # all shards and each command of a test would compile anew
         config.option.dist = "loadscope"
@@ -227,6 +238,13 @@ class Shards:
         if self._left[ended] == 0:
             del self._left[ended]
             self._print(f"[{self._units - len(self._left)} of {self._units}] {ended}")
+
+    def pytest_testnodedown(self, node):
+        self._left_out = getattr(node, "workeroutput", {}).get(LEFT_OUT, self._left_out)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self._left_out:
+            terminalreporter.write_line(f"{self._left_out} tests were left out: `make test-all` has all")
 
     def _print(self, line):
         self._config.pluginmanager.getplugin("terminalreporter").write_line(line)

@@ -15,6 +15,7 @@ from device_agent.pairing import EXPORTER_LABEL
 from device_agent.requests import CPNS
 from device_agent.session import Session
 from message_plane.credentials import ccs_of
+from tests.waiting import PATIENCE_S
 
 ECHO = 252
 
@@ -31,7 +32,7 @@ def drive(flow, address, host="127.0.0.1"):
     """Run a flow of the board's stack over a plain UDP socket (no loss here, so no retransmission)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
-        sock.settimeout(30)
+        sock.settimeout(PATIENCE_S)
         mid, value = secrets.randbits(16), None
         while True:
             try:

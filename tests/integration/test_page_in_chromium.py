@@ -40,8 +40,15 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "light"),
+        (1280, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.long),
+        pytest.param(1280, "light", marks=pytest.mark.long),
+    ],
+)
 async def test_every_page_is_good_for_axe_and_fits_into_its_window(tmp_path, scheme, width):
     """Screenshots go into build/pages, for people to look at."""
     BUILD.mkdir(parents=True, exist_ok=True)

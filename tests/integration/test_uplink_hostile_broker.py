@@ -16,6 +16,7 @@ from tests.integration.mqtt_village import DAY_S, Village, forget_sessions, vill
 __all__ = ["village"]
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-27")
 async def test_what_was_held_for_a_day_is_taken_by_nobody(village: Village) -> None:
     home = village.homes[0]

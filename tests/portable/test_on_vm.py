@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 HEAP_KIB = 96  # a board's; a file whose tests hold the gateway's end as well says `VM_HEAP_KIB = ...`
 LIMIT_S = 240
 RUNNER = PROJECT / "tools" / "on_vm" / "run_tests.py"
+LONG = {"test_mikey_vectors"}  # half a minute, on CPython a moment
 FILES = sorted(path for path in HERE.glob("test_*.py") if path != Path(__file__))
 
 
@@ -31,6 +32,12 @@ def marked_requirements(source: Path) -> list[str]:
             if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "req":
                 ids.update(ast.literal_eval(argument) for argument in decorator.args)
     return sorted(ids)
+
+
+def marks(source: Path) -> list[pytest.MarkDecorator]:
+    """The marks of the test that runs a file."""
+    long = [pytest.mark.long] if source.stem in LONG else []
+    return [pytest.mark.req(*marked_requirements(source)), *long]
 
 
 def heap_kib(source: Path) -> int:
@@ -59,7 +66,7 @@ def test_portable_code_compiles():
 
 @pytest.mark.parametrize(
     "source",
-    [pytest.param(path, id=path.stem, marks=pytest.mark.req(*marked_requirements(path))) for path in FILES],
+    [pytest.param(path, id=path.stem, marks=marks(path)) for path in FILES],
 )
 def test_on_vm(source, machine, portable_image):
     test_image = portable_images.compile_test(source)

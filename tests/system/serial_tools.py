@@ -8,8 +8,7 @@ from pathlib import Path
 
 from keycast.hardware.board import Board
 from keycast.virtual_board.serial_board import SerialBoard
-
-LIMIT_S = 30
+from tests.waiting import PATIENCE_S, until
 
 
 @asynccontextmanager
@@ -39,7 +38,7 @@ async def tool(module: str, *words: str | Path, cwd: Path | None = None) -> tupl
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(LIMIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         printed, _ = await process.communicate()
     return await process.wait(), printed.decode(errors="replace")
 
@@ -49,6 +48,15 @@ async def mpremote(board: SerialBoard, *words: str | Path) -> str:
     code, printed = await tool("mpremote", "connect", board.line.device, *words)
     assert code == 0, f"mpremote {words} ended with {code}:\n{printed}"
     return printed
+
+
+async def run_on(board: SerialBoard, program: str) -> None:
+    """Have the board run a program, and return while it runs.
+
+    A tool that has sent a program ends before the board begins it, and until then Ctrl-C is an octet like others.
+    """
+    await mpremote(board, "exec", "--no-follow", f"open('/runs', 'w').close()\n{program}")
+    await until((board.flash.vfs / "runs").exists)
 
 
 async def esptool(board: SerialBoard, *words: str | Path) -> str:
@@ -88,7 +96,7 @@ class Terminal:
 
     async def until(self, text: bytes) -> bytes:
         """What came up to this text, and with it; the rest is kept."""
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while text not in self.heard:
                 octets = await self._reader.read(4096)
                 assert octets, f"the port went away after {self.heard!r}"

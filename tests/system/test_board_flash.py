@@ -193,6 +193,7 @@ def cut_at(patch: pytest.MonkeyPatch, step: int) -> None:
     patch.setattr(Repl, "run", asked)
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-30")
 async def test_a_cable_that_comes_out_leaves_a_board_that_is_flashed_again(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch

@@ -30,6 +30,7 @@ from keycast.virtual_board.loopback import broadcast_port, own_port
 from tests.waiting import PATIENCE_S
 from tools import PROJECT
 
+pytestmark = pytest.mark.long
 MADE_HERE = {".venv", ".git", ".cache", "build", "dist", "__pycache__", "node_modules", "keycast.egg-info"}
 LIMIT_S = PATIENCE_S
 DATA = {

@@ -17,6 +17,7 @@ from tests.system.pages import OPERATORS, credential_in, home_network, name_the_
 from tests.unit.postgres_server import postgres, postgres_node
 
 
+@pytest.mark.long
 @reads((OPERATORS, "Operators elsewhere"), (OPERATORS, "What everybody did"))
 async def test_operators_elsewhere(tmp_path: Path, reading: Reading) -> None:
     """An operator with a token makes a group over REST, and the log of the Server tells who did what."""
@@ -33,6 +34,7 @@ async def test_operators_elsewhere(tmp_path: Path, reading: Reading) -> None:
         assert re.search(r"socket +server.add-token .*operator=alice", told)
 
 
+@pytest.mark.long
 @reads((OPERATORS, "A broker"), (OPERATORS, "Several brokers"))
 async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
     """A Mosquitto with these files passes the trial, with more gateways, and after one of them was revoked."""
@@ -72,6 +74,7 @@ async def test_a_broker(tmp_path: Path, reading: Reading) -> None:
     assert (tmp_path / "broker-files" / "brokers" / "mqtt2.example.org" / "broker.key").exists()
 
 
+@pytest.mark.long
 @pytest.mark.req("CPNS-GKM-62")
 @reads((OPERATORS, "A Server and gateways over MQTT"))
 async def test_a_server_and_a_gateway_over_mqtt(tmp_path: Path, reading: Reading) -> None:
@@ -107,6 +110,7 @@ async def test_a_server_and_a_gateway_over_mqtt(tmp_path: Path, reading: Reading
         await until(desk, f"keycast server status {at}", lambda state: state["gateway_count"] == 1)
 
 
+@pytest.mark.long
 @reads((OPERATORS, "Several processes"))
 async def test_several_processes(tmp_path: Path, reading: Reading) -> None:
     """Two processes of one Server share the homes; a group that is made at one is shown by the other."""
@@ -134,6 +138,7 @@ async def test_several_processes(tmp_path: Path, reading: Reading) -> None:
             assert "town/lights" in await desk.done("keycast group list --state ~/second-state")
 
 
+@pytest.mark.long
 @reads((OPERATORS, "PostgreSQL"), (OPERATORS, "Backups"))
 async def test_a_server_in_postgresql(tmp_path: Path, reading: Reading) -> None:
     """What a Server has stored in PostgreSQL is in a backup made while it runs, and in one made without it."""

@@ -90,6 +90,7 @@ COMMANDS_MAX = 5
 MACHINE_S = 60
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-17")
 @reads(
     (README, "A gateway of your own"),
@@ -146,6 +147,7 @@ async def test_a_newcomer_without_a_board(tmp_path: Path, reading: Reading) -> N
         await until(desk, "keycast group show home/lights", keyed("lamp.porch"))
 
 
+@pytest.mark.long
 @reads((OPERATE, "Set up"), (OPERATE, "The first key"), (OPERATE, "Backups"))
 async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> None:
     """The questions themselves are answered in tests/system/test_setup_terminal.py."""
@@ -160,6 +162,7 @@ async def test_a_newcomer_to_the_first_key(tmp_path: Path, reading: Reading) -> 
             await desk.follow(reading.next())
 
 
+@pytest.mark.long
 @reads(
     *((UPDATE, "The key"), (UPDATE, "Signing"), (UPDATE, "Looking at an update"), (UPDATE, "Offering an update")),
     *((UPDATE, "One board, one group, all"), (UPDATE, "How to come back")),
@@ -201,6 +204,7 @@ async def test_the_sections_of_the_page_about_home_assistant(tmp_path: Path, rea
                 assert "is right" in await desk.done("keycast gateway check")
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-02", "SEC-18", "SEC-33", "SEC-37")
 @reads((GATEWAY, "Start"), (GATEWAY, "As a service"), (GATEWAY, "Backup and loss"), (GATEWAY, "A new signing key"))
 async def test_a_gateway_at_home(tmp_path: Path, reading: Reading) -> None:
@@ -267,6 +271,7 @@ async def test_a_gateway_with_bluetooth(tmp_path: Path, reading: Reading) -> Non
         assert code == 2 and json.loads(told)["in_use"] is True and json.loads(told)["problems"]
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-18")
 @reads((GATEWAY, "A CPNS Server elsewhere"), (GATEWAY, "A stolen or broken gateway"))
 async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: Reading) -> None:
@@ -316,6 +321,7 @@ async def test_a_server_elsewhere_and_a_stolen_gateway(tmp_path: Path, reading: 
                 await until(server, show, keyed("lamp.porch", above=before))
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-28")
 @reads(
     (GATEWAY, "A CPNS Server elsewhere"),
@@ -383,6 +389,7 @@ async def test_two_homes_with_one_server(tmp_path: Path, reading: Reading) -> No
             await home.done("keycast status")
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-25", "SEC-26")
 @reads(
     (GATEWAY, "A CPNS Server elsewhere"),
@@ -470,6 +477,7 @@ async def test_keys_that_the_gateway_cannot_read(tmp_path: Path, reading: Readin
             assert not others and files and not [path for path in files if key in path.read_bytes()]
 
 
+@pytest.mark.long
 @reads((KMS, "The key management server (KMS)"), (GMS, "Start"), (GMS, "Into the PN"), (GMS, "A board as VAL client"))
 async def test_group_master_keys(tmp_path: Path, reading: Reading) -> None:
     """KMS, GMS, CMS and a gateway on one machine; both VAL users, the gateway and a board, acknowledge the GMK."""

@@ -12,7 +12,7 @@ from keycast.micropython_vm import compile
 from keycast.virtual_board import serial_board
 from keycast.virtual_board.vm_process import HEAP_KIB
 from tests.integration.virtual_air_world import air_world
-from tests.system.serial_tools import Terminal, mpremote, plugged_in, tool
+from tests.system.serial_tools import Terminal, mpremote, plugged_in, run_on, tool
 
 pytestmark = pytest.mark.real_time
 
@@ -69,7 +69,7 @@ async def test_a_program_that_runs_is_interrupted_and_what_it_left_behind_goes_w
     tmp_path: Path,
 ) -> None:
     async with plugged_in(tmp_path / "board") as board:
-        await mpremote(board, "exec", "--no-follow", "left = 5\nwhile True: pass")
+        await run_on(board, "left = 5\nwhile True: pass")
         assert await mpremote(board, "resume", "exec", "print(left)") == "5\r\n"
         assert await mpremote(board, "exec", "print('left' in globals())") == "False\r\n"
 
@@ -95,9 +95,7 @@ async def test_boot_and_main_run_at_each_start_and_main_not_when_a_tool_resets_t
 
 async def test_the_board_goes_on_while_no_tool_has_its_port_open(tmp_path: Path) -> None:
     async with plugged_in(tmp_path / "board") as board:
-        await mpremote(
-            board, "exec", "--no-follow", "import time\nn = 0\nwhile True:\n n += 1\n print(n)\n time.sleep_ms(1)"
-        )
+        await run_on(board, "import time\nn = 0\nwhile True:\n n += 1\n print(n)\n time.sleep_ms(1)")
         assert int(await mpremote(board, "resume", "exec", "print(n)")) > 1
         async with Terminal(board.line.device) as terminal:
             terminal.type(b"import machine\rmachine.reset()\r")

@@ -10,7 +10,7 @@ from keycast.hardware.board import Board
 from keycast.hardware.catalogue import all_boards, virtual_board
 from keycast.virtual_board import firmware
 from keycast.virtual_board.chips import CHIPS
-from tests.system.serial_tools import Terminal, esptool, mpremote, plugged_in, tool
+from tests.system.serial_tools import Terminal, esptool, mpremote, plugged_in, run_on, tool
 
 pytestmark = pytest.mark.real_time
 
@@ -63,7 +63,7 @@ async def test_esptool_reads_the_whole_flash_and_erases_it_with_all_files_and_ke
 
 async def test_a_tool_gets_into_the_loader_while_a_program_runs(tmp_path: Path) -> None:
     async with plugged_in(tmp_path / "board") as board:
-        await mpremote(board, "exec", "--no-follow", "while True: print('busy')")
+        await run_on(board, "while True: print('busy')")
         assert "ESP32" in await esptool(board, "--no-stub", "read-mac")
 
 

@@ -14,8 +14,8 @@ import pytest
 from gateway_agent.config.load import load
 from keycast.virtual_board.serial_board import firmware_image
 from tests.system.keycast_process import KEYCAST
-from tests.system.serial_tools import LIMIT_S, Terminal
-from tests.waiting import until
+from tests.system.serial_tools import Terminal
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.real_time
 
@@ -32,7 +32,7 @@ async def running(home: Path, *words: str) -> AsyncIterator[tuple[dict[str, Any]
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             said = b""
             while not said.endswith(b"\n}\n"):
                 line = await process.stdout.readline()
@@ -42,7 +42,7 @@ async def running(home: Path, *words: str) -> AsyncIterator[tuple[dict[str, Any]
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             assert await process.wait() == 0
 
 
@@ -50,7 +50,7 @@ async def run(home: Path, *words: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         KEYCAST, *words, env=environment(home), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(LIMIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         printed, _ = await process.communicate()
     return await process.wait(), printed.decode()
 
@@ -91,7 +91,7 @@ async def test_a_gateway_that_does_not_send_to_virtual_boards_is_told(tmp_path: 
         KEYCAST, "board", "run", "porch", "-c", config, env=environment(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(LIMIT_S):
+    async with asyncio.timeout(PATIENCE_S):
         said = await process.stdout.readuntil(b"Its Wi-Fi is 'virtual', with the password 'virtual password'\n")
         assert (b"does not broadcast to virtual boards" in said) is not bool(options)
         process.terminate()
@@ -105,7 +105,7 @@ async def test_a_person_presses_the_buttons_by_words(tmp_path: Path) -> None:
     )
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await process.stdout.readuntil(b"Its buttons: type reset, boot")
             port = os.readlink(tmp_path / "run/keycast/boards/porch")
             async with Terminal(port) as terminal:

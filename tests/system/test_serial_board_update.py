@@ -24,6 +24,7 @@ async def who(terminal: Terminal) -> dict[str, Any]:
     return dict(json.loads(await terminal.until(b"}")))
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-30")
 async def test_a_board_of_board_run_runs_an_update_that_was_broadcast(tmp_path: Path) -> None:
     (tmp_path / "passphrase").touch(mode=0o600)

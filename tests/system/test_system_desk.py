@@ -66,6 +66,7 @@ class Person:
         return await process.wait(), text
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-20", "SEC-31", "SEC-33")
 async def test_what_goes_wrong_at_a_desk_is_said_and_mended_by_the_same_command(tmp_path: Path) -> None:
     gateway = gateway_in(tmp_path)

@@ -35,7 +35,7 @@ def watch_the_tunnel(board) -> NonceWatch:
 
 
 @pytest.mark.req("SEC-22", "SEC-23", "SEC-25")
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 async def test_whoever_is_killed_whenever_the_newest_key_arrives_and_nothing_is_used_twice(tmp_path, seed):
     chance = random.Random(seed)
     async with open_home(tmp_path) as home:

@@ -66,7 +66,10 @@ class House:
 
 
 @pytest.mark.req("SEC-22", "SEC-29", "SEC-23")
-@pytest.mark.parametrize(("seed", "method"), [(1, "broadcast"), (2, "unicast"), (3, "broadcast")])
+@pytest.mark.parametrize(
+    ("seed", "method"),
+    [(1, "broadcast"), (2, "unicast"), pytest.param(3, "broadcast", marks=pytest.mark.long)],
+)
 async def test_whoever_is_killed_whenever_nothing_is_lost_and_no_number_is_used_twice(tmp_path, seed, method):
     chance = random.Random(seed)
     house, sniffer, wires = House(chance), Sniffer(), []

@@ -145,6 +145,7 @@ async def test_an_update_goes_to_one_board_and_another_to_a_group_and_both_are_c
     await house.all_have_a_new_key(*MEMBERS)
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-30", "SEC-10")
 async def test_a_broadcast_reaches_all_though_the_gateway_is_killed_and_a_board_removed_in_the_middle(house):
     number, file = await house.sign()
@@ -170,6 +171,7 @@ async def test_a_broadcast_reaches_all_though_the_gateway_is_killed_and_a_board_
     await house.all_have_a_new_key(*MEMBERS)
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-10", "SEC-30")
 async def test_a_flood_of_forged_pieces_and_manifests_keeps_no_board_from_its_update(house):
     """In a heap of 96 KiB: a stranger sends them for each piece that is broadcast, and no board starts anew for it."""

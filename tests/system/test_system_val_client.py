@@ -193,6 +193,7 @@ async def test_a_board_with_a_large_heap_opens_them_beside_its_agent(one: Virtua
     assert [event["event"] for event in one.events].count("up") == 1  # no reset
 
 
+@pytest.mark.long
 async def test_power_cuts_while_the_cache_is_made(one: VirtualBoard, gateway: Gateway) -> None:
     for percent in (0, 10, 50, 80):
         since = len(one.events)
@@ -206,6 +207,7 @@ async def test_power_cuts_while_the_cache_is_made(one: VirtualBoard, gateway: Ga
         assert (await gateway.notify(notice("first key", "n-1"))).code == ""
 
 
+@pytest.mark.long
 async def test_a_damaged_cache_is_made_anew(one: VirtualBoard, gateway: Gateway) -> None:
     async with powered(one, gateway):
         await gateway.ready()

@@ -12,7 +12,7 @@ from tools.bench.rows import Skipped
 
 FEW, MORE = 3, 5
 
-pytestmark = pytest.mark.real_time
+pytestmark = [pytest.mark.real_time, pytest.mark.long]
 
 
 def rows(measure):

@@ -14,6 +14,7 @@ import pytest
 from gateway_agent.observe.log_lines import code_of
 from keycast.terminal.journal import JournalHandler, encode, fields_of, is_journal
 from keycast.terminal.log_forms import JsonForm, PriorityForm, TextForm
+from tests.waiting import PATIENCE_S
 
 AREA = "gateway_agent.event_log"
 HOSTILE = [
@@ -31,7 +32,7 @@ HOSTILE = [
 def journald(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "journal"))
-        listening.settimeout(20)
+        listening.settimeout(PATIENCE_S)
         yield listening
 
 

@@ -21,7 +21,7 @@ from key_servers.cpns_server.store import ServerStore
 from key_servers.errors import StoreFailed, StoreUnusable
 from tests.unit.cpns_server_parts import House, PnGw, succeeded
 from tests.unit.postgres_server import PostgresNode, postgres_node
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.real_time
 
@@ -69,7 +69,7 @@ def test_a_connection_that_is_accepted_and_never_answered_is_closed_at_once() ->
                 connect(f"postgresql://keycast:x@127.0.0.1:{silent.getsockname()[1]}/keycast?sslmode=disable")
             peer, _ = silent.accept()
             with peer:
-                peer.settimeout(10)
+                peer.settimeout(PATIENCE_S)
                 while peer.recv(1000):  # what libpq began with; then the end
                     pass
     finally:

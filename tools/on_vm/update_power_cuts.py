@@ -4,8 +4,9 @@
 # Arguments: image of the board; a folder with the images one.romfs and two.romfs, each with a module `agent_of_slot`
 # that has its NAME, and with such a module called "base"; where an update comes to lie: "file", "staged" (a file whose
 # frames are collected in a partition), "partition" or "firmware"; "good" or "bad", an update that is confirmed or not,
-# or "wear" for one whose power is not cut, or "fails" for one during which the flash refuses one write. Prints what was
-# cut, and how many sectors were erased, as JSON.
+# or "wear" for one whose power is not cut, or "fails" for one during which the flash refuses one write; and a number:
+# of so many changes of the flash one is cut or refused, and the last of each start. Prints what was cut, and how many
+# sectors were erased, as JSON.
 import gc
 import json
 import os
@@ -17,7 +18,7 @@ import rom
 import uctypes
 import vfs
 
-_, IMAGE, FOLDER, KIND, END = sys.argv
+_, IMAGE, FOLDER, KIND, END, EVERY = sys.argv
 SECTOR = 4096
 LABELS = "ota_0", "ota_1"
 EIO = -5
@@ -464,7 +465,9 @@ last = before + (told["changes"] if END != "wear" else 0)
 # A cut after a change leaves what one before the next leaves, unless a start, with its boot loader, is between the two
 last_of_starts = {changes for changes, _ in states if changes > before} | {last}
 told["last"] = len(last_of_starts)
-for cut in range(before + 1, last + 1):
+cuts = [cut for cut in range(before + 1, last + 1) if cut in last_of_starts or not (cut - before) % int(EVERY)]
+told["cuts"] = len(cuts)
+for cut in cuts:
     changes, state = [each for each in states if each[0] < cut][-1]
     whole_cuts = ("before", "torn", "after") if cut in last_of_starts else ("before", "torn")
     for how in ("fails",) if END == "fails" else whole_cuts:
