@@ -100,7 +100,8 @@ def pytest_runtest_protocol(item, nextitem):
 def pytest_sessionfinish(session, exitstatus):
     if is_whole(session.config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         seconds = round(time.monotonic() - session.config.stash[BEGUN_AT])
-        session.config.cache.set(SECONDS_OF_WHOLE_RUNS, seconds)
+        known = session.config.cache.get(SECONDS_OF_WHOLE_RUNS, {})
+        session.config.cache.set(SECONDS_OF_WHOLE_RUNS, {**known, which(session.config): seconds})
 
 
 def pytest_configure(config):

@@ -190,7 +190,7 @@ class Shards:
 
     def __init__(self, config):
         self._config = config
-        self._number = 3 * len(os.sched_getaffinity(0))
+        self._number = 4 * len(os.sched_getaffinity(0))
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0

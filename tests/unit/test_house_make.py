@@ -4,8 +4,11 @@ import ast
 import importlib.metadata
 import importlib.util
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 ALL, SHORT = "all tests", "all tests that are not long"
@@ -18,8 +21,11 @@ def conftest():
     return module
 
 
+CONFTEST = conftest()
+
+
 def config(args, seconds=None, **options):
-    cached = {} if seconds is None else {conftest().SECONDS_OF_WHOLE_RUNS: {ALL: seconds}}
+    cached = {} if seconds is None else {CONFTEST.SECONDS_OF_WHOLE_RUNS: {ALL: seconds}}
     return SimpleNamespace(
         args=args,
         getini=lambda name: ["tests"],
@@ -39,12 +45,23 @@ def test_the_packages_here_are_those_that_a_newcomer_gets():
 
 
 def test_who_runs_all_tests_is_told_before_how_long_that_takes():
-    header = conftest().pytest_report_header
-    assert f"about {conftest().USUAL_MIN[ALL]} min" in header(config(["tests"]))
+    header = CONFTEST.pytest_report_header
+    assert f"about {CONFTEST.USUAL_MIN[ALL]} min" in header(config(["tests"]))
     assert "took 13 min 20 s here" in header(config(["tests"], seconds=800))
-    assert f"about {conftest().USUAL_MIN[SHORT]} min" in header(config(["tests"], seconds=800, without_long=True))
+    assert f"about {CONFTEST.USUAL_MIN[SHORT]} min" in header(config(["tests"], seconds=800, without_long=True))
     assert header(config(["tests/unit"], seconds=800)) is None
     assert header(config(["tests"], seconds=800, keyword="kms")) is None
+
+
+def test_how_long_a_whole_run_took_is_kept_for_each_kind_of_it():
+    kept = {}
+    first, second = config(["tests"]), config(["tests"], without_long=True)
+    for run, begun_s_ago in ((first, 800), (second, 300)):
+        run.cache = SimpleNamespace(get=lambda name, otherwise: kept.get(name, otherwise), set=kept.__setitem__)
+        run.stash = {CONFTEST.BEGUN_AT: time.monotonic() - begun_s_ago}
+        CONFTEST.pytest_sessionfinish(SimpleNamespace(config=run), pytest.ExitCode.OK)
+    assert "took 13 min 20 s" in CONFTEST.pytest_report_header(first)
+    assert "took 5 min 0 s" in CONFTEST.pytest_report_header(second)
 
 
 def test_make_test_tells_why_tests_are_skipped_and_which_are_slow():
