@@ -59,9 +59,14 @@ def broker_files(
     """
     from keycast.broker import register as registers
     from keycast.broker.folder import BROKERS, WantedFiles, bring_up
+    from keycast.terminal.date_known import require_date
 
     with sentences():
-        is_new = registers.read(path) is None if path.is_dir() else True
+        found = registers.read(path) if path.is_dir() else None
+        is_new = found is None
+        is_certified = with_authority or (found is not None and found.has_authority)
+        if is_certified and not revoke:  # who is thrown out does not wait for the right date
+            require_date()
         hosts = host or ([f"{socket.gethostname()},localhost"] if is_new else [])
         wanted = WantedFiles(
             server_id=server or ("server.local" if is_new else None),

@@ -55,7 +55,9 @@ def init(
     from key_servers.errors import ServerError
     from key_servers.kms.app import create
     from key_servers.kms.config import TLS_CERTIFICATE_FILE, TLS_KEY_FILE, KmsConfig
+    from keycast.terminal.date_known import require_date
 
+    require_date()
     certificate, key = state / TLS_CERTIFICATE_FILE, state / TLS_KEY_FILE
     names = host or ["localhost", "127.0.0.1"]
     with sentences():

@@ -118,7 +118,9 @@ def rest_files(
     """
     from http_door.tls import make_self_signed
     from key_servers.cpns_server.rest.paths import TLS_CERTIFICATE_FILE, TLS_KEY_FILE
+    from keycast.terminal.date_known import require_date
 
+    require_date()
     certificate, key = folder / TLS_CERTIFICATE_FILE, folder / TLS_KEY_FILE
     with sentences():
         make_self_signed(certificate, key, host or ["localhost", "127.0.0.1"], datetime.datetime.now(datetime.UTC))

@@ -120,7 +120,7 @@ def _show(state: dict[str, Any]) -> None:
         console.print(f"{network['interface']}: {sent}{problem}{deaf}")
     console.print(f"let in: {len(state['devices'])}, with a session: {sessions}")
     if state["backed_up_at"]:
-        console.print(f"last backup: {ago(max(0.0, time.time() - state['backed_up_at']))}")
+        console.print(f"last backup: {_made(state['backed_up_at'])}")
     silent = [f"{each['pne_id']} ({ago(each['age_s'])})" for each in state["devices"] if _is_silent(each)]
     if silent:
         more = [f"and {len(silent) - _NAMED_MAX} more"] if len(silent) > _NAMED_MAX else []
@@ -151,3 +151,12 @@ def _show(state: dict[str, Any]) -> None:
         console.print("counted since it started:")
     for name, count in state["counters"].items():
         console.print(f"{count:8} {name}")
+
+
+def _made(at: int) -> str:
+    from gateway_agent.machine_watch import SET_BACK_S
+
+    age_s = time.time() - at
+    if age_s < -SET_BACK_S:  # by a clock that was ahead: how old it is nobody knows, and it will look new for long
+        return f"dated {local(at)}, which is yet to come"
+    return ago(max(0.0, age_s))

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Iterator
 
+from gateway_agent.machine_watch import SET_BACK_S
 from keycast.doctor.finding import Finding, good, warning
 from keycast.doctor.surroundings import Surroundings
-from keycast.terminal.dates import ago
+from keycast.terminal.dates import ago, local
 from private_store import last_backup
 
 OLD_S = 8 * 86_400.0
@@ -26,7 +27,9 @@ def look(here: Surroundings) -> Iterator[Finding]:
         yield warning("There is no backup: after a loss of the disk each board must be paired again.", _HOW, _PAGE)
         return
     age_s = time.time() - made_at
-    if age_s > OLD_S:
+    if age_s < -SET_BACK_S:  # by a clock that was ahead: how old it is nobody knows, and it will look new for long
+        yield warning(f"The last backup is dated {local(made_at)}, which is yet to come.", _HOW, _PAGE)
+    elif age_s > OLD_S:
         yield warning(f"The last backup was made {ago(age_s)}.", _HOW, _PAGE)
     else:
         yield good(f"the last backup was made {ago(max(age_s, 0.0))}")

@@ -330,7 +330,8 @@ def test_what_is_an_alarm_is_bad_in_each_line_that_tells_it(tmp_path, monkeypatc
         (None, [], "good"),
         (None, [{"pne_id": "lamp", "age_s": 1.0}], "warning"),
         (3600.0, [], "good"),
-        (-86_400.0, [], "good"),
+        (-86_000.0, [], "good"),
+        (-730 * 86_400.0, [], "warning"),  # made while the clock was two years ahead
         (9 * 86_400.0, [], "warning"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -201,6 +202,18 @@ def test_the_status_shows_each_board_of_an_end_to_end_group(monkeypatch: pytest.
     assert "home/lights 0.8 3 1 answered, 1 unreachable end-to-end" in words
     assert any(line.startswith("home/lights lamp 1.2 answered 3 2 2027-01-1") for line in words)
     assert "home/lights plug 1.2 unreachable 6 - -" in words
+
+
+@pytest.mark.req("SEC-36")
+@pytest.mark.parametrize(("age_s", "told"), [(7200, "2 h ago"), (-730 * 86_400, "which is yet to come")])
+def test_the_status_does_not_call_a_backup_new_that_a_clock_ahead_has_dated(
+    age_s: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "ask", lambda *_: QUIET | {"backed_up_at": int(time.time()) - age_s})
+    app = typer.Typer()
+    app.command()(status.command)
+    line = next(line for line in CliRunner().invoke(app, []).output.splitlines() if line.startswith("last backup"))
+    assert told in line and ("ago" in line) is (age_s > 0)
 
 
 @pytest.mark.req("SEC-28")

@@ -44,3 +44,11 @@ def test_a_group_that_waits_says_why():
 def test_a_setting_that_may_be_secret_is_not_shown(name):
     assert _shown(name, "hunter2") == "not shown"
     assert _shown("password_file", "/etc/x") == '"/etc/x"'
+
+
+@pytest.mark.req("SEC-36")
+def test_a_backup_that_a_clock_ahead_has_dated_does_not_look_new():
+    home = snapshot()
+    assert "Last backup 3 days ago." in words.ways(home)
+    told = words.ways(dataclasses.replace(home, backed_up_at=home.at + 730 * 86_400))
+    assert "which is yet to come" in told and "ago" not in told
