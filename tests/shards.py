@@ -1,4 +1,4 @@
-"""`pytest --shards` runs the tests on all processors: three times as many processes share the test files, as the tests
+"""`pytest --shards` runs the tests on all processors: four times as many processes share the test files, as the tests
 of systems wait for most of their time (pytest-xdist).
 
 Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
@@ -29,6 +29,8 @@ EACH_TEST_ALONE = ("tests/portable/test_on_vm.py", "tests/unit/test_board_power_
 TOGETHER = ("tests/arch",)  # all files of the folder: each reads all sources
 SECONDS_OF_TESTS = "keycast/seconds_of_tests"  # in pytest's cache; without those that are shorter than SHORT_S
 SHORT_S = 0.05
+WAITS_S = 10.0  # a unit that takes as long waits for boards, servers or pages
+PROCESSORS = len(os.sched_getaffinity(0))
 LEFT_OUT = "left_out"  # in what a shard tells at its end: how many tests it found and does not run
 POWER_CUTS = "tests/unit/test_board_power_cuts.py::test_after_each_cut_the_old_agent_or_the_new_one_runs"
 # What is expected where nothing ran yet: of the longest units, and of each test of the others by its folder.
@@ -36,7 +38,7 @@ LONG_S = {
     "tests/system/test_page_of_a_house.py": 60,
     **{f"{POWER_CUTS}[each-file-{end}]": 25 for end in ("good", "bad")},
     **{f"{POWER_CUTS}[each-staged-{end}]": 12 for end in ("good", "bad")},
-    "tests/integration/test_page_in_chromium.py": 120,
+    "tests/integration/test_page_in_chromium.py": 60,
     "tests/unit/test_bench_mqtt.py": 40,
     "tests/unit/test_keycast_loading.py": 12,
     "tests/system/test_system_network.py": 75,
@@ -177,11 +179,7 @@ class LongestFirst:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config, items):
-        known, expected, taken = seconds_of_tests(config), Counter(), Counter()
-        for item in items:
-            expected[unit(item.nodeid)] += EACH_TEST_S.get(item.path.parent.name, 0.1)
-            taken[unit(item.nodeid)] += known.get(item.nodeid, 0)
-        seconds = {**expected, **LONG_S, **{name: s for name, s in taken.items() if s}}
+        seconds = seconds_of_units(config, [item.nodeid for item in items])
         items.sort(key=lambda item: -seconds[unit(item.nodeid)])
 
 
@@ -190,7 +188,7 @@ class Shards:
 
     def __init__(self, config):
         self._config = config
-        self._number = 4 * len(os.sched_getaffinity(0))
+        self._number = 4 * PROCESSORS
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0
@@ -259,10 +257,38 @@ class Shards:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Hands the next unit to the shard that has least to do."""
+    """Hands the next unit to the shard that has least to do: the longest, as long as there is a shard for each
+    processor that has no long one, and otherwise the longest of the others. Long ones wait for most of their time."""
+
+    def schedule(self):
+        if self.collection is None:  # the first time
+            seconds = seconds_of_units(self.config, next(iter(self.registered_collections.values())))
+            self._long = {name for name, s in seconds.items() if s >= WAITS_S}
+        super().schedule()
 
     def _split_scope(self, nodeid):
         return unit(nodeid)
+
+    def _assign_work_unit(self, node):
+        others = [each for each in self.nodes if each is not node]
+        if sum(map(self._has_long, others)) >= len(self.nodes) - PROCESSORS:
+            name = next((name for name in self.workqueue if name not in self._long), None)
+            if name is not None:
+                self.workqueue.move_to_end(name, last=False)
+        super()._assign_work_unit(node)
+
+    def _has_long(self, node):
+        work = self.assigned_work[node]
+        return any(False in work[name].values() for name in self._long & work.keys())
+
+
+def seconds_of_units(config, nodeids):
+    """How long each unit took when it last ran here, or what is expected of it."""
+    known, expected, taken = seconds_of_tests(config), Counter(), Counter()
+    for nodeid in nodeids:
+        expected[unit(nodeid)] += EACH_TEST_S.get(Path(file_of(nodeid)).parent.name, 0.1)
+        taken[unit(nodeid)] += known.get(nodeid, 0)
+    return {**expected, **LONG_S, **{name: s for name, s in taken.items() if s}}
 
 
 def seconds_of_tests(config):

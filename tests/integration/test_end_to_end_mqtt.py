@@ -68,6 +68,7 @@ async def test_a_member_that_leaves_reads_nothing_more(house: House) -> None:
     assert house.boards["door"].key() != house.server.key()
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-25", "SEC-27")
 async def test_a_home_that_was_cut_off_gets_the_newest_key_and_nothing_that_was_held(
     house: House, broker: ToyBroker

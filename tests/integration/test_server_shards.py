@@ -387,6 +387,7 @@ async def test_nothing_is_lost_and_no_nonce_used_twice_when_holders_are_killed_a
     assert sum(each.get("handshakes_done", 0) for each in [await p.call("counters") for p in (one, two)]) == 0
 
 
+@pytest.mark.long
 async def test_a_third_process_joins_and_leaves_while_keys_go_out(world):
     one, two = await world.start("one"), await world.start("two")
     await world.settled(one, two)

@@ -43,6 +43,7 @@ def typed(folder: Path, *words: str, answers: tuple[str, ...] = ()) -> tuple[int
     return command.exitstatus, " ".join(shown.getvalue().split())
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-02", "SEC-23")
 def test_a_passphrase_is_typed_twice_for_a_backup_and_once_for_its_restore(tmp_path: Path) -> None:
     configured(tmp_path)

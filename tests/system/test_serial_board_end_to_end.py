@@ -63,6 +63,7 @@ async def with_server(home: Path) -> AsyncIterator[tuple[GatewayProcess, list[st
         await server.stop()
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-25", "SEC-26", "CPNS-GKM-76")
 async def test_a_board_gets_its_key_by_its_session_and_then_by_a_key_of_its_own(tmp_path: Path) -> None:
     prepared(tmp_path, APP)

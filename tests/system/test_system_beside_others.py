@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from keycast.virtual_board import loopback
 from tests.privileges import needs_root
 from tests.system.keycast_process import KEYCAST
@@ -21,6 +23,7 @@ print(json.dumps([(demo.communicate()[0], demo.returncode) for demo in demos]))
 """
 
 
+@pytest.mark.long
 @needs_root
 def test_two_demos_at_once_beside_a_gateway_on_all_addresses():
     command = ["unshare", "--net", sys.executable, "-c", BESIDE]

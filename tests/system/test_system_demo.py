@@ -23,6 +23,7 @@ SG = "home/lights"
 NAMES = ("lights", "alarm")
 
 
+@pytest.mark.long
 def test_the_demo_with_bluetooth(tmp_path: Path) -> None:
     words = [KEYCAST, "demo", "--ble", "--boards", "6", "--loss", "0.1", "--seed", "4", "--json"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=240)
@@ -52,6 +53,7 @@ def test_the_demo_with_an_end_to_end_group(tmp_path: Path) -> None:
     assert figures["gateway_holds_ordinary"] is True and figures["gateway_could_read"] is False
 
 
+@pytest.mark.long
 @pytest.mark.req("CPNS-GKM-62", "CPNS-GKM-63")
 def test_the_demo_with_two_homes_over_mqtt(tmp_path: Path) -> None:
     """One Service Group of each kind spans two PNs behind two PN GWs, and neither of these can read the second one."""

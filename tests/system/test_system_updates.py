@@ -205,6 +205,7 @@ async def test_an_agent_that_does_not_start_is_left_again_and_the_status_says_wh
     await house.all_have_a_new_key(*MEMBERS)
 
 
+@pytest.mark.long
 @pytest.mark.req("SEC-30")
 async def test_a_board_drops_what_is_withdrawn_while_it_collects_it(house):
     before = house.record(PORCH)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,7 +47,7 @@ def run(folder, **environment):
     command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "."]
     return subprocess.run(
         command,
-        preexec_fn=partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))}),  # three processes share the tests
+        preexec_fn=partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))}),  # four processes share the tests
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "NETWORK_OF_THE_STARTER": NETWORK, **environment},
         capture_output=True,
@@ -80,6 +81,45 @@ def test_where_there_are_no_networks_the_same_tests_run_one_after_the_other(fold
 
 def test_what_is_said_to_take_long_is_there():
     assert all((ROOT / shards.file_of(unit)).exists() for unit in shards.LONG_S)
+
+
+class Node:
+    """A shard as its scheduler sees it."""
+
+    shutting_down = False
+
+    def __init__(self, ids):
+        self.ids, self.gets, self.gateway = ids, [], SimpleNamespace(id="a shard")
+
+    def send_runtest_some(self, indexes):
+        self.gets += [self.ids[index] for index in indexes]
+
+    def shutdown(self):
+        self.shutting_down = True
+
+
+def test_long_files_leave_a_shard_to_others_for_each_processor(monkeypatch):
+    """Each file has one test; those that are named by a capital letter take long, A the longest."""
+    monkeypatch.setattr(shards, "PROCESSORS", 1)
+    ids = [f"test_{name}.py::test" for name in "ABCDEFwxyz"]
+    seconds = {name: 30 - number if name[5].isupper() else 1 for number, name in enumerate(ids)}
+    config = SimpleNamespace(
+        getvalue=lambda name: ["3*popen"],
+        option=SimpleNamespace(loadscopereorder=False),
+        cache=SimpleNamespace(get=lambda name, otherwise: seconds),
+        pluginmanager=SimpleNamespace(has_plugin=lambda name: True),
+    )
+    scheduling = shards.Scheduling(config)
+    nodes = [Node(ids) for _ in range(3)]
+    for node in nodes:
+        scheduling.add_node(node)
+        scheduling.add_node_collection(node, ids)
+    scheduling.schedule()
+    assert [node.gets for node in nodes] == [[ids[0], ids[2]], [ids[1], ids[3]], [ids[6], ids[7]]]
+    scheduling.mark_test_complete(nodes[2], ids.index(ids[6]))
+    assert nodes[2].gets[2:] == [ids[8]]  # E and F have to wait for the first two shards
+    scheduling.mark_test_complete(nodes[0], ids.index(ids[0]))
+    assert nodes[0].gets[2:] == [ids[4]]
 
 
 def test_a_file_goes_to_one_process_and_files_in_the_vm_to_any():

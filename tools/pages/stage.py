@@ -34,7 +34,7 @@ def sight_of(app: GatewayApp, server: CpnsServer) -> Sight:
 async def served(sight: Sight) -> AsyncIterator[tuple[str, Callable[[], str]]]:
     """Serve the page. Gives its URL without a last slash, and a function that returns a new link to log in by."""
     log_in = LogIn(sight.state_dir, 1)
-    runner = web.AppRunner(application(sight, log_in, []))
+    runner = web.AppRunner(application(sight, log_in, []), handler_cancellation=True)  # as http_door has it
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
