@@ -218,7 +218,9 @@ def _shown(value: object) -> str:
 
 def _keys_at(schema: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
     model = _model_at(schema, where)
-    return sorted(model.model_fields) if model else []
+    # At the top the schema has only those of the optional sections that the file has.
+    more = () if where else (*media.KINDS, *onlookers.ONLOOKERS)
+    return sorted({*model.model_fields, *more}) if model else []
 
 
 def _description(schema: type[BaseModel], where: tuple[int | str, ...]) -> str:

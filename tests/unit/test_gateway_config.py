@@ -81,6 +81,15 @@ def test_unknown_section_is_passed_over() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"), [("webb", "web"), ("mqt", "mqtt"), ("bel", "ble"), ("metrik", "metrics")]
+)
+def test_an_optional_section_is_known_to_the_sentence_about_one_that_is_not(written: str, meant: str) -> None:
+    """The schema of a file has only those of the optional sections that the file has."""
+    assert f"{written}: unknown key; did you mean '{meant}'?" in passed_over(GOOD + f"[{written}]\n")
+    assert f" {meant}" in passed_over(GOOD + "[zzzzzz]\n").partition("known here:")[2]
+
+
 def test_a_wrong_value_beside_an_unknown_key_is_refused_and_both_are_told() -> None:
     text = fault(GOOD.replace('"auto"', '"radio"\nmetod = "auto"'))
     assert "line 7: delivery.method: found 'radio'" in text and "line 8: delivery.metod: unknown key" in text
