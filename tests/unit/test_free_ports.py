@@ -44,17 +44,26 @@ def test_two_processes_get_different_ports() -> None:
     assert len(theirs) == MANY and not ours & theirs
 
 
-def test_a_forked_process_gets_other_ports(tmp_path: Path) -> None:
-    ours, told = {free_port()}, tmp_path / "told"
+def test_a_forked_process_gets_other_ports() -> None:
+    ours = {free_port()}
+    told, tells = os.pipe()
+    goes_on, ends = os.pipe()
     child = os.fork()
     if not child:
         try:
-            told.write_text(" ".join(str(free_port()) for _ in range(MANY)))
+            os.close(ends)
+            os.write(tells, " ".join(str(free_port()) for _ in range(MANY)).encode())
+            os.close(tells)
+            os.read(goes_on, 1)  # its ports are its own until it ends
         finally:
             os._exit(0)
-    os.waitpid(child, 0)
+    os.close(tells)
+    with open(told) as file:
+        theirs = set(map(int, file.read().split()))
     ours |= {free_port() for _ in range(MANY)}
-    theirs = set(map(int, told.read_text().split()))
+    os.close(ends)
+    os.waitpid(child, 0)
+    os.close(goes_on)
     assert len(theirs) == MANY and not ours & theirs
 
 
