@@ -43,7 +43,8 @@ def _group(group: ServiceGroupView, now: int) -> ShownGroup:
 
 def _board(board: BoardView, now: int) -> ShownBoard:
     newest = max(board.memberships, key=lambda each: (each.confirmed_at, each.version), default=None)
-    heard_at = max(board.heard_at, newest.confirmed_at if newest else 0)  # the first is stored from time to time only
+    times = board.heard_at, newest.confirmed_at if newest else 0  # the first is stored from time to time only
+    heard_at = max((each for each in times if each <= now + HEARD_EVERY_S), default=0)  # not by a clock that was ahead
     return ShownBoard(
         pne_id=board.pne_id,
         software=board.software,

@@ -33,7 +33,9 @@ def shown(board=BOARD, **group):
         ({"heard_at": 0}, True),  # it has confirmed a key; a killed gateway forgets when it heard a board
         ({"heard_at": 0, "memberships": ()}, True),  # it has a session
         ({"heard_at": 0, "memberships": (), "session": False}, False),
-        ({"heard_at": NOW + 3600}, True),  # the clock was put back
+        ({"heard_at": NOW + 3600}, True),  # the clock was put back; it has confirmed a key
+        ({"heard_at": NOW + 3600, "memberships": ()}, True),  # it has a session
+        ({"heard_at": NOW + 3600, "memberships": (), "session": False}, False),
     ],
 )
 def test_when_a_board_is_available(changes, available):
