@@ -3,7 +3,7 @@
 BIN := .venv/bin
 CPYTHON_PACKAGES := private_store message_plane http_door gateway_agent key_servers keycast tools
 # The tests on all processors; at the end failures, the slowest, why tests are skipped, and the names of those that failed.
-TOLD := --shards --durations=10 -rsfE
+TOLD := --durations=10 -rsfE
 ARGS ?=
 
 .PHONY: help deb deb-test demo test test-all check-fast check cpython-types board-types bench radio-bench radio-test fuzz conformance vm vm-test home-assistant dist manifest lock clean
@@ -16,13 +16,13 @@ demo: vm ## re-key a house of 8 virtual boards and watch it (ARGS="--boards 20 -
 	@$(BIN)/keycast demo $(ARGS)
 
 test: check ## style, types and all tests but the long ones, on all processors; tells why tests are skipped and which are slow
-	@$(BIN)/python -m pytest $(TOLD) --without-long $(ARGS)
+	@$(BIN)/python -m pytest --shards $(TOLD) --without-long $(ARGS)
 
 test-all: check ## the same with the long tests: each page typed, each variant, each cut; what CI runs
-	@$(BIN)/python -m pytest $(TOLD) $(ARGS)
+	@$(BIN)/python -m pytest --shards $(TOLD) $(ARGS)
 
 check-fast: check ## style, types and the tests without servers and boards, in a few minutes
-	@$(BIN)/python -m pytest $(TOLD) --without-long --ignore tests/portable/test_on_vm.py tests/unit tests/property tests/portable $(ARGS)
+	@$(BIN)/python -m pytest --shards --per-processor 2 $(TOLD) --without-long --ignore tests/portable/test_on_vm.py tests/unit tests/property tests/portable $(ARGS)
 
 check: vm ## style and types, without the tests
 	@$(BIN)/ruff check --quiet

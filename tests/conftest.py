@@ -33,6 +33,7 @@ hypothesis.settings.load_profile("keycast")
 def pytest_addoption(parser):
     parser.addoption("--record-requirements", metavar="FILE", help="write the outcome of every test with its ids")
     parser.addoption("--shards", action="store_true", help="run on all processors, each process in its own network")
+    parser.addoption("--per-processor", metavar="N", type=int, default=4, help="so many shards on each processor (4)")
     parser.addoption("--without-long", action="store_true", help="leave out the tests that are marked `long`")
     parser.addoption("--req", metavar="ID", action="append", help="run only the tests that name this requirement")
 

@@ -1,5 +1,5 @@
 """`pytest --shards` runs the tests on all processors: four times as many processes share the test files, as the tests
-of systems wait for most of their time (pytest-xdist).
+of systems wait for most of their time (pytest-xdist); `--per-processor 2` is for tests that do not.
 
 Each process has a network of its own (a network namespace with a loopback interface and one Ethernet card), so that
 tests which bind well-known ports, broadcast or list interfaces do not disturb each other. Its temporary files are in
@@ -51,9 +51,9 @@ LONG_S = {
     "tests/system/test_setup_terminal.py": 25,
     "tests/system/test_passphrases_at_a_terminal.py": 12,
     "tests/integration/test_server_shards.py": 60,
-    "tests/unit/test_server_postgres_away.py": 40,
-    "tests/unit/test_server_postgres_copies.py": 20,
-    "tests/unit/test_server_processes.py": 20,
+    "tests/integration/test_server_postgres_away.py": 40,
+    "tests/integration/test_server_postgres_copies.py": 20,
+    "tests/integration/test_server_processes.py": 20,
     "tests/integration/test_end_to_end_hostile.py": 45,
     "tests/system/test_system_end_to_end_memory.py": 20,
     "tests/integration/test_end_to_end_losses.py": 25,
@@ -96,7 +96,7 @@ LONG_S = {
     "tests/integration/test_uplink_promotion.py": 40,
     "tests/integration/test_seal_over_https.py": 15,
     "tests/integration/test_seal_commands.py": 15,
-    "tests/unit/test_server_crash.py": 15,
+    "tests/integration/test_server_crash.py": 15,
     "tests/unit/test_house_shards.py": 15,
     "tests/arch": 15,
 }
@@ -188,7 +188,7 @@ class Shards:
 
     def __init__(self, config):
         self._config = config
-        self._number = 4 * PROCESSORS
+        self._number = config.getoption("--per-processor") * PROCESSORS
         self._seconds = Counter()  # of each test
         self._left = Counter()  # tests of each unit that have not ended yet
         self._units = 0

@@ -65,7 +65,7 @@ def test_how_long_a_whole_run_took_is_kept_for_each_kind_of_it():
 
 
 def test_make_test_tells_why_tests_are_skipped_and_which_are_slow():
-    told = {"--shards", "--durations=10", "-rsfE"}
+    told = {"--durations=10", "-rsfE"}
     for target in ("test", "test-all", "check-fast"):
         assert told <= words(target)
 
