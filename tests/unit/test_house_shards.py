@@ -31,6 +31,10 @@ def test_fails_in_some():
 
 def test_is_skipped():
     pytest.skip("for this reason")
+
+@pytest.mark.long
+def test_takes_long():
+    assert False, "it is left out"
 """
 
 
@@ -44,7 +48,7 @@ def folder(tmp_path):
 
 def run(folder, **environment):
     command = [sys.executable, "-m", "pytest", "--shards", "--record-requirements=record.json", "-rsfE"]
-    command += ["-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "."]
+    command += ["--without-long", "-c", str(ROOT / "pyproject.toml"), "--rootdir", ".", "."]
     return subprocess.run(
         command,
         preexec_fn=partial(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))}),  # four processes share the tests
@@ -64,6 +68,7 @@ def test_all_that_happens_in_shards_is_told_and_recorded(folder):
     assert "] test_4.py\n" in result.stdout and "[5 of 5] test_" in result.stdout
     assert "of those that fail" in result.stdout and result.stdout.count("for this reason") == 5
     assert "2 failed, 8 passed, 5 skipped" in result.stdout
+    assert "\n5 tests were left out: `make test-all` has all\n" in result.stdout
     record = json.loads((folder / "record.json").read_text())
     assert record["test_4.py::test_fails_in_some"] == {"ids": [], "outcome": "failed"}
     assert record["test_4.py::test_has_a_network_and_rights_of_its_own"] == {"ids": ["SEC-4"], "outcome": "passed"}
@@ -76,6 +81,7 @@ def test_where_there_are_no_networks_the_same_tests_run_one_after_the_other(fold
     result = run(folder, PATH=f"{folder}:{os.environ['PATH']}")
     assert result.returncode == 1
     assert "one test after the other" in result.stdout and "not allowed here" in result.stdout
+    assert "5 skipped, 5 deselected" in result.stdout
     assert len(json.loads((folder / "record.json").read_text())) == 15
 
 
