@@ -40,6 +40,14 @@ class Written(Protocol):
     def probe(self) -> None: ...
 
 
+def is_yet_to_come(moment: float, now: float) -> bool:
+    """Return whether a moment that was written down lies ahead of the clock, which was ahead then or is behind now.
+
+    Both are Unix seconds. How long ago such a moment was nobody knows, and its age would be nothing for long.
+    """
+    return moment > now + SET_BACK_S
+
+
 class ClockWatch:
     """Finds out whether the clock has lost the date or is not synchronised. It does no I/O."""
 

@@ -154,9 +154,7 @@ def _show(state: dict[str, Any]) -> None:
 
 
 def _made(at: int) -> str:
-    from gateway_agent.machine_watch import SET_BACK_S
+    from gateway_agent.machine_watch import is_yet_to_come
 
-    age_s = time.time() - at
-    if age_s < -SET_BACK_S:  # by a clock that was ahead: how old it is nobody knows, and it will look new for long
-        return f"dated {local(at)}, which is yet to come"
-    return ago(max(0.0, age_s))
+    now = time.time()
+    return f"dated {local(at)}, which is yet to come" if is_yet_to_come(at, now) else ago(max(0.0, now - at))

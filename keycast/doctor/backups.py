@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from gateway_agent.machine_watch import SET_BACK_S
+from gateway_agent.machine_watch import is_yet_to_come
 from keycast.doctor.finding import Finding, good, warning
 from keycast.doctor.surroundings import Surroundings
 from keycast.terminal.dates import ago, local
@@ -26,8 +26,9 @@ def look(here: Surroundings) -> Iterator[Finding]:
     if not made_at:
         yield warning("There is no backup: after a loss of the disk each board must be paired again.", _HOW, _PAGE)
         return
-    age_s = time.time() - made_at
-    if age_s < -SET_BACK_S:  # by a clock that was ahead: how old it is nobody knows, and it will look new for long
+    now = time.time()
+    age_s = now - made_at
+    if is_yet_to_come(made_at, now):
         yield warning(f"The last backup is dated {local(made_at)}, which is yet to come.", _HOW, _PAGE)
     elif age_s > OLD_S:
         yield warning(f"The last backup was made {ago(age_s)}.", _HOW, _PAGE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gateway_agent.clock import synchronised
 from gateway_agent.core.alarms import CLOCK
-from gateway_agent.machine_watch import NO_DATE_BEFORE, SET_BACK_S
+from gateway_agent.machine_watch import NO_DATE_BEFORE, is_yet_to_come
 from keycast.doctor.finding import Finding, bad, good, warning
 from keycast.doctor.surroundings import Surroundings
 from keycast.terminal.dates import local
@@ -23,7 +23,7 @@ def look(here: Surroundings) -> Iterator[Finding]:
             "Connect it to the internet, or set it: timedatectl set-time",
             _PAGE,
         )
-    elif not synchronised() and (newest := _newest(here)) > now + SET_BACK_S:
+    elif not synchronised() and is_yet_to_come(newest := _newest(here), now):
         yield bad(
             f"The clock of this machine was set back: it says {local(now)}, and the gateway was at work on "
             f"{local(newest)}.",

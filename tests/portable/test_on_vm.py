@@ -20,11 +20,7 @@ HERE = Path(__file__).parent
 HEAP_KIB = 96  # a board's; a file whose tests hold the gateway's end as well says `VM_HEAP_KIB = ...`
 LIMIT_S = 240
 RUNNER = PROJECT / "tools" / "on_vm" / "run_tests.py"
-LONG = {
-    "test_mikey_vectors",
-    "test_device_val_cache",
-    "test_device_val_client",
-}  # up to half a minute, on CPython a moment
+LONG = {"test_mikey_vectors", "test_device_val_cache", "test_device_val_client"}  # on CPython they take a moment
 FILES = sorted(path for path in HERE.glob("test_*.py") if path != Path(__file__))
 
 

@@ -4,7 +4,7 @@ import datetime
 from urllib.parse import urlencode
 
 from cpns import delivery_report
-from gateway_agent.machine_watch import SET_BACK_S
+from gateway_agent.machine_watch import is_yet_to_come
 from gateway_agent.observe.snapshot import BoardView, DeliveryView, MemberView, ServiceGroupView, Snapshot
 
 _LINKS = {
@@ -165,7 +165,7 @@ def ways(snapshot: Snapshot) -> str:
         heard = "has not answered yet" if uplink.age_s is None else f"answered {ago(uplink.age_s)}"
         sentences.append(f"The CPNS Server {uplink.server_id} {heard}.")
     kept = snapshot.backed_up_at
-    if kept > snapshot.at + SET_BACK_S:  # made by a clock that was ahead: how old it is nobody knows
+    if is_yet_to_come(kept, snapshot.at):
         sentences.append(f"The last backup is dated {local(kept)}, which is yet to come.")
     else:
         sentences.append(f"Last backup {ago(snapshot.at - kept)}." if kept else "No backup is known.")
