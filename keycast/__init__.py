@@ -13,6 +13,9 @@ def main() -> None:
 
         guard_output()
         interrupts.lose_none()
+        from keycast.services import garbage
+
+        garbage.leave_alone()
         from keycast.program import program, typed_words
 
         program(typed_words())()

@@ -1,5 +1,6 @@
 """Adds `--json` to every command of a group, so that no command is forgotten. `options.answer` prints accordingly."""
 
+from functools import cache
 from typing import Any
 
 import typer
@@ -28,7 +29,10 @@ def _give_json(command: Any) -> None:
         present.callback = lambda context, _, wanted: want_json(context, wanted)
 
 
+@cache
 def _option() -> Any:
+    """Return the option, which all commands share: it keeps nothing of a command that is run."""
+
     def one(as_json: JsonOption = False) -> None:
         """Do nothing: typer makes the option from the parameter of this function."""
 

@@ -86,6 +86,7 @@ def test_a_service_that_lacks_a_package_is_not_started_again(monkeypatch, capsys
         raise ModuleNotFoundError("No module named 'aiocoap'", name="aiocoap")
 
     monkeypatch.setattr("keycast.terminal.output.guard_output", lambda: None)  # it exchanges the streams of the process
+    monkeypatch.setattr("keycast.services.garbage.leave_alone", lambda: None)  # it is for a whole process, too
     monkeypatch.setattr("keycast.program.program", lacking)
     monkeypatch.setattr(sys, "argv", ["keycast", *words.split()])
     with pytest.raises(SystemExit) as ended:

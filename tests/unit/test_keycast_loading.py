@@ -70,3 +70,24 @@ def test_setup_that_asks_nothing_loads_nothing_to_ask_with(folder: Path) -> None
     found, packages = loaded(folder, "setup", "--yes", "--pn", "attic", "keycast.toml")
     assert found == 0 and "attic" in (folder / "keycast.toml").read_text() and packages >= {"aiocoap", "tomlkit"}
     assert not packages & (TERMINAL | BROKERS | HELP)
+
+
+SEARCHES = """
+import atexit, gc, sys
+sys.argv[0] = "keycast"
+searches = lambda: sum(each["collections"] for each in gc.get_stats())
+atexit.register(lambda: print("LEFT", len(gc.get_objects()), searches() - before, file=sys.stderr))
+from keycast import main
+before = searches()
+main()
+"""
+
+
+@pytest.mark.parametrize("words", [("group", "list"), ("gateway", "run", "--config", "none.toml")])
+def test_a_command_does_not_search_what_it_loads_for_garbage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Neither while it loads, nor at its end, when Python would look at all that it still finds."""
+    run = [sys.executable, "-c", SEARCHES, *words]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_S, check=False)
+    objects, searches = map(int, done.stderr.rpartition("LEFT")[2].split())
+    assert done.returncode and ".toml" in done.stderr
+    assert objects < 1000 and searches < 10  # a few before the program can say so; else more than a hundred
