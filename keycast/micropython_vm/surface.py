@@ -18,10 +18,18 @@ PROGRAMS = _ROOMS / "board" / "on_board"
 STAND_INS = (_ROOMS / "virtual_board" / "on_vm", _ROOMS / "micropython_vm" / "on_vm")
 
 
-def names(sources: Mapping[str, str]) -> set[str]:
-    """Return the names that must stay in `sources`, the texts of a board's files by path, such as "cpns/errors.py"."""
-    programs = [ast.parse(path.read_text()) for path in sorted(PROGRAMS.glob("*.py"))]
-    stand_ins = [ast.parse(path.read_text()) for folder in STAND_INS for path in sorted(folder.glob("*.py"))]
+def knowing() -> dict[Path, str]:
+    """Return the texts of what knows a board's files by name: the programs, and what stands in for hardware."""
+    return {path: path.read_text() for folder in (PROGRAMS, *STAND_INS) for path in sorted(folder.glob("*.py"))}
+
+
+def names(sources: Mapping[str, str], known_to: Mapping[Path, str]) -> set[str]:
+    """Return the names that must stay in `sources`, the texts of a board's files by path, such as "cpns/errors.py".
+
+    `known_to` is what `knowing` returned.
+    """
+    programs = [ast.parse(text) for path, text in known_to.items() if path.parent == PROGRAMS]
+    stand_ins = [ast.parse(text) for path, text in known_to.items() if path.parent != PROGRAMS]
     found: set[str] = set()
     for tree in (*programs, *stand_ins, ast.parse(sources.get(START, ""))):
         found.update(identifiers(tree), texts(tree))
