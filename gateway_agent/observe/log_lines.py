@@ -9,7 +9,6 @@ A line never waits for a reader: one that is too slow loses the oldest lines tha
 Lines may come from any thread; readers are in event loops.
 """
 
-import asyncio
 import logging
 import re
 from collections import deque
@@ -94,6 +93,8 @@ class LogReader(AsyncIterator[LogLine]):
     """The lines for one reader, from its subscription on, oldest first. `lost` counts those it was too slow for."""
 
     def __init__(self, forget: "Callable[[LogReader], None]") -> None:
+        import asyncio  # a command that only begins a log has no readers
+
         self.lost = 0
         self._forget = forget
         self._loop = asyncio.get_running_loop()

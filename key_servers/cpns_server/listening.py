@@ -14,7 +14,6 @@ from key_servers.cpns_server.shards.holding import ShardUser
 from message_plane.errors import CertificateNotValidNow
 from message_plane.identity import OwnIdentity
 from message_plane.lease import Lease
-from message_plane.links import mqtt_files
 from message_plane.links.link import Link
 from message_plane.links.mqtt_topics import tag_of
 from message_plane.links.udp import UdpLink
@@ -74,6 +73,7 @@ async def mqtt_link(
     if not config.mqtt.brokers:
         return None
     from key_servers.cpns_server.server_claim import claim  # a Server without brokers needs no MQTT library
+    from message_plane.links import mqtt_files
     from message_plane.links.mqtt import MqttLink
 
     now = datetime.datetime.now(datetime.UTC)

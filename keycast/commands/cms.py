@@ -1,6 +1,5 @@
 """`keycast cms`: run a configuration management server (CMS), and edit the user profiles that it keeps."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -50,6 +49,8 @@ def run(
 
     Example: keycast cms run --listen 192.168.1.10 --tls-certificate tls.pem --tls-key tls.key
     """
+    import asyncio
+
     from key_servers.cms.app import CmsConfig
     from keycast.copies import server_copies
     from keycast.services.server_config import server_config
@@ -163,6 +164,8 @@ def show(state: StateFolder = _STATE) -> None:
 
 def _with(state: Path, do: Callable[["Profiles"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
     """Run `do` on the store of a state folder, while a CMS may run with it. `makes`: create a store that is missing."""
+
+    import asyncio
 
     async def opened() -> None:
         from key_servers.cms.operator import STORE_FILE, open_profiles

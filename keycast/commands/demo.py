@@ -1,6 +1,5 @@
 """`keycast demo`: run a whole home on this machine, throw a board out and re-key the others."""
 
-import asyncio
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +74,8 @@ def command(
     if boards < 2 * homes:
         refuse(f"{homes} homes need {2 * homes} boards or more: --boards {2 * homes}", "not-allowed")
     extras.require("gateway", "boards", *(["ble"] if ble else []))
+    import asyncio
+
     from keycast.demo.end_to_end_story import EndToEndFigures
     from keycast.demo.house import new_seed
     from keycast.demo.story import DemoFigures

@@ -1,6 +1,5 @@
 """`keycast gateway`: configure, run, back up and restore a PN GW."""
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -115,6 +114,8 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     Each interface is shown and, if no keys go out on it, the reason; each MQTT broker and, if it refuses something,
     what to change there. Example: keycast gateway check
     """
+    import asyncio
+
     from gateway_agent.config.load import UNKNOWN_KEY_CODE, load
     from keycast.services.gateway_trial import trial
     from keycast.services.radio_survey import plain
@@ -216,6 +217,8 @@ def run(
 
     Example: keycast gateway run -c keycast.toml
     """
+    import asyncio
+
     from gateway_agent.config.load import load
     from gateway_agent.control_client import SOCKET_FILE, check_path
     from gateway_agent.observe.onlookers import require_packages

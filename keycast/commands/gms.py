@@ -1,6 +1,5 @@
 """`keycast gms`: run a group management server (GMS), and edit its users, groups and group master keys (GMK)."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
@@ -69,6 +68,8 @@ def run(
     Example: keycast gms run sip:gms.example.org --kms https://127.0.0.1:8443 --kms-uri kms.example.org
     --kms-token-file gms.token --kms-ca keycast-kms-state/tls_certificate.pem
     """
+    import asyncio
+
     from key_servers.gms.app import GmsConfig
     from key_servers.gms.provisioning import KmsOverHttps
     from keycast.copies import server_copies
@@ -333,6 +334,8 @@ def show_key(key_id: KeyId, state: StateFolder = _STATE) -> None:
 
 def _with(state: Path, do: Callable[["GroupManagement"], Coroutine[Any, Any, None]], *, makes: bool = False) -> None:
     """Run `do` on the store of a state folder, while a GMS may run with it. `makes`: create a store that is missing."""
+
+    import asyncio
 
     async def opened() -> None:
         from key_servers.gms.operator import STORE_FILE, open_management

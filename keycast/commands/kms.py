@@ -1,6 +1,5 @@
 """`keycast kms`: run a key management server (KMS) for MIKEY-SAKKE, and edit its users and certificates."""
 
-import asyncio
 import contextlib
 import datetime
 from collections.abc import Callable, Coroutine
@@ -99,6 +98,8 @@ def run(
 
     Example: keycast kms run --listen 192.168.1.10
     """
+    import asyncio
+
     from keycast.copies import server_copies
     from keycast.services.supervisor import NOT_CONFIGURED
 
@@ -251,6 +252,8 @@ def import_certificate(
 
 def with_kms(state: Path, do: Callable[["KmsServer"], Coroutine[Any, Any, None]]) -> None:
     """Run `do` on the KMS of a state folder, while another process may run that KMS."""
+
+    import asyncio
 
     async def opened() -> None:
         from key_servers.kms.app import KmsServer

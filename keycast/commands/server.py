@@ -1,6 +1,5 @@
 """`keycast server`: run a CPNS Server on its own, which PN GWs reach over UDP or MQTT, and register its gateways."""
 
-import asyncio
 import contextlib
 import os
 import shlex
@@ -106,6 +105,8 @@ def run(
     Examples: keycast server run --state server-state, keycast server run --broker mqtts://mqtt.example.org
     --broker-files broker-files/server --rest 0.0.0.0:8445 --rest-files server-rest
     """
+    import asyncio
+
     from keycast.services.rest_listening import rest_listening
     from keycast.services.supervisor import NOT_CONFIGURED
 
@@ -155,6 +156,8 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", 
     from private_store.sealed import Lock
 
     async def back_up(path: str, lock: str, identity: bool = False) -> str:
+        import asyncio
+
         images = server.images()  # at one moment: nothing else runs until it is made
         write = state_copies.write_server_backup
         await asyncio.to_thread(write, settings.id, Path(path), images, Lock.of(lock), identity=identity)

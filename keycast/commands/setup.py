@@ -1,6 +1,5 @@
 """`keycast setup`: write or change the configuration of a gateway by questions, and say what comes next."""
 
-import asyncio
 import shlex
 import sys
 from collections.abc import Mapping
@@ -157,6 +156,8 @@ def _at_terminal() -> "Asking":
 
 def _finish(person: "Asking", file: "ConfigurationFile", said: "Said", yes: bool, address: str) -> None:
     """Show what was said, write it if the person wants that, do what comes with it, and tell the next steps."""
+    import asyncio
+
     from keycast.setup import becoming_a_service, consequences
     from keycast.setup.edits import difference
     from keycast.setup.next_steps import next_steps

@@ -6,7 +6,6 @@ from typing import Any
 
 import typer
 
-from keycast.places import HW_CONFIGS
 from keycast.terminal.options import DEFAULT_CONFIG
 
 _WITHIN_S = 1.0  # a person who presses the tab key does not wait longer
@@ -29,6 +28,8 @@ def gateways(context: typer.Context, incomplete: str) -> list[str]:
 
 def hardware(incomplete: str) -> list[str]:
     """Return the names of the boards that can be bought, as far as they begin with `incomplete`."""
+    from keycast.places import HW_CONFIGS
+
     names = (path.stem for path in (HW_CONFIGS / "boards").glob("*.toml"))
     return sorted(name for name in names if name.startswith(incomplete))
 

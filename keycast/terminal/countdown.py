@@ -4,9 +4,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.live import Live
-from rich.text import Text
-
 from keycast.terminal.options import console, remark, wants_json
 
 
@@ -17,6 +14,9 @@ def countdown(sentence: str, seconds: float) -> Iterator[None]:
         remark(f"{sentence} ...")
         yield
         return
+    from rich.live import Live
+    from rich.text import Text
+
     ends = time.monotonic() + seconds
 
     def line() -> Text:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from typing import TYPE_CHECKING
 
 from keycast.terminal.options import console, remark, wants_json
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class WorkLine:
     """The line of one work, called `name`."""
 
-    def __init__(self, name: str, bars: Progress | None) -> None:
+    def __init__(self, name: str, bars: "Progress | None") -> None:
         self.name = name
         self._bars = bars
         self._bar: TaskID | None = None if bars is None else bars.add_task("", total=1.0, name=name)
@@ -40,6 +42,8 @@ def work_lines(names: list[str]) -> Iterator[list[WorkLine]]:
     if wants_json() or not console.is_terminal:
         yield [WorkLine(name, None) for name in names]
         return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
     columns = (TextColumn("{task.fields[name]}: {task.description}", markup=False), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         yield [WorkLine(name, bars) for name in names]

@@ -31,6 +31,7 @@ def test_the_words_of_commands_need_no_configuration_store_and_server() -> None:
     words = [word for word in WORDS if word not in OWN_EXTRA]
     found = modules_after(f"from keycast.program import program\nfor word in {words}: program([word])")
     assert not below(found, "pydantic", "aiocoap", "aiohttp", "cryptography", "serial")
+    assert not below(found, "rich.progress", "rich.live")
     assert not below(found, "key_servers", "message_plane", "device_agent", "keycast.virtual_board")
     assert below(found, "gateway_agent") == [
         "gateway_agent",
@@ -38,6 +39,13 @@ def test_the_words_of_commands_need_no_configuration_store_and_server() -> None:
         "gateway_agent.observe.log_lines",
         "gateway_agent.errors",
     ]
+
+
+def test_the_words_of_commands_need_no_event_loop() -> None:
+    """An event loop brings TLS and much else, and most commands do without."""
+    words = [word for word in WORDS if word not in OWN_EXTRA]
+    found = modules_after(f"from keycast.program import program\nfor word in {words}: program([word])")
+    assert not below(found, "asyncio", "ssl", "concurrent", "importlib.metadata")
 
 
 def test_a_configuration_with_every_section_imports_nothing_that_runs_them(tmp_path: Path) -> None:

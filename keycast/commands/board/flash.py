@@ -1,6 +1,5 @@
 """`keycast board flash`: firmware and the agent's files onto boards on this computer."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -153,6 +152,8 @@ def _ports(name: str | None, every: bool, boards: "dict[str, Board]") -> "list[P
 
 def _flash_each(ports: "list[Port]", order: "FlashOrder", boards: "dict[str, Board]") -> "list[Flashed | GatewayError]":
     """Flash the boards on `ports` at once, with a line for each. Return what came of each: a board or a fault."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from gateway_agent.errors import GatewayError
     from keycast.board.flashing import Told, flash
     from keycast.board.ports import locked

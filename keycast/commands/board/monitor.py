@@ -14,7 +14,6 @@ from rich.text import Text
 
 from keycast.board.serial_port import opened
 from keycast.commands.board.port_option import PortOption
-from keycast.micropython_vm.traces import readable
 from keycast.terminal import extras
 from keycast.terminal.options import console, remark, sentences, wants_json
 
@@ -87,6 +86,7 @@ def _tell(seen: "Seen", file: TextIO | None) -> None:
 def _words(seen: "Seen") -> tuple[str | None, str]:
     """Return the text of the line, or None if it is news of the port, and the remark."""
     from keycast.board.monitor import Away, Here
+    from keycast.micropython_vm.traces import readable
 
     if isinstance(seen, Here):
         return None, f"{seen.device} is open"

@@ -1,6 +1,5 @@
 """`keycast board run`: a virtual board, with a port as a board on USB has one."""
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keycast.commands.board.newcomer import Newcomer
-from keycast.services.supervisor import interrupted
 from keycast.terminal import completion, extras
 from keycast.terminal.logs import LogOption, begin_log, ready
 from keycast.terminal.options import DEFAULT_CONFIG, ConfigOption, refuse, remark, sentences, wants_json
 
 if TYPE_CHECKING:
+    import asyncio
+
     from keycast.virtual_board.serial_board import SerialBoard
 
 PRESS_S = 1.0
@@ -47,6 +47,8 @@ def command(
     Examples: keycast board run porch, keycast board run porch --join home/lights
     """
     extras.require("board")
+    import asyncio
+
     from keycast.micropython_vm.compile import CompileError
     from keycast.micropython_vm.vm import NoVm
 
@@ -59,7 +61,10 @@ def command(
 
 
 async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
+    import asyncio
+
     from gateway_agent.config.load import load
+    from keycast.services.supervisor import interrupted
     from keycast.virtual_board import named_board, ready_made
     from keycast.virtual_board.serial_board import firmware_image
 
@@ -97,6 +102,8 @@ async def _run(name: str, erase: bool, config: Path, join: str | None) -> None:
 
 async def _brought_in(newcomer: Newcomer, ended: "asyncio.Task[None]") -> None:
     """Wait until a board is in, or until it is unplugged. Raises what hinders it."""
+    import asyncio
+
     begun = asyncio.create_task(asyncio.to_thread(newcomer.begin))
     try:
         await asyncio.wait([begun, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -112,6 +119,8 @@ def _buttons(board: "SerialBoard") -> Iterator[None]:
     if wants_json() or not _is_listened_to():
         yield
         return
+    import asyncio
+
     remark("Its buttons: type reset, boot (a reset with BOOT held down), or press (BOOT for a second)")
     loop = asyncio.get_running_loop()
 
