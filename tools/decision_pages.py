@@ -26,10 +26,12 @@ authenticity, state or availability; M, a fault that is temporary or needs luck.
 """
 
 
-def page(project: Path = PROJECT) -> str:
-    """Return the text of docs/decisions.md for the checkout in `project`."""
+Marked = dict[str, dict[str, list[str]]]  # id -> test file -> tests
+
+
+def page(shown_by: Marked, project: Path = PROJECT) -> str:
+    """Return the text of docs/decisions.md for the checkout in `project`, where `marked` finds `shown_by`."""
     rows = [row for row in conformance.load().values() if sites.ID.fullmatch(row.id)]
-    shown_by = marked(project)
     lines = [_HEAD, "| Decision | Level | What holds |", "|---|---|---|"]
     for row in rows:
         lines.append(f"| [{row.id}](#{row.id.lower()}) | {row.level} | {row.text}{_note(row)} |")
@@ -42,9 +44,9 @@ def page(project: Path = PROJECT) -> str:
     return "\n".join(lines) + "\n"
 
 
-def marked(project: Path) -> dict[str, dict[str, list[str]]]:
+def marked(project: Path) -> Marked:
     """Return id -> test file -> the tests there that carry the id in a `req` mark, in their order."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    found: Marked = defaultdict(lambda: defaultdict(list))
     for path in sorted((project / "tests").rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
         for node in _definitions(ast.parse(text).body if "req(" in text else ()):
@@ -55,7 +57,7 @@ def marked(project: Path) -> dict[str, dict[str, list[str]]]:
 
 def main() -> None:
     """Write the page into the checkout."""
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(marked(PROJECT)), encoding="utf-8")
 
 
 def _definitions(body: Iterable[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:

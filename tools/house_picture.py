@@ -74,9 +74,8 @@ def direct(house: Arrows) -> Arrows:
     }
 
 
-def picture(project: Path = PROJECT) -> str:
-    """Return the text of docs/house.svg for the checkout in `project`."""
-    house = arrows(project)
+def picture(house: Arrows, project: Path = PROJECT) -> str:
+    """Return the text of docs/house.svg for the checkout in `project`, whose `arrows` are `house`."""
     texts = described(project)
     storeys, routes = _routed(floors(house), direct(house))
     places = _places(_ordered(storeys, routes))
@@ -89,7 +88,7 @@ def picture(project: Path = PROJECT) -> str:
 
 def main() -> None:
     """Write the picture into the checkout."""
-    PICTURE.write_text(picture(), encoding="utf-8")
+    PICTURE.write_text(picture(arrows()), encoding="utf-8")
 
 
 # A stop of an arrow: a room is (room, room, 0); (upper, lower, floor) is where their arrow crosses a floor between.
@@ -97,11 +96,15 @@ _Stop = tuple[str, str, int]
 
 
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    left: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while left:
+        node = left.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield (node.module or "").partition(".")[0]
+        elif not isinstance(node, ast.expr):  # no expression holds an import
+            left.extend(ast.iter_child_nodes(node))
 
 
 def _routed(by_floor: list[list[str]], house: Arrows) -> tuple[list[list[_Stop]], list[list[_Stop]]]:

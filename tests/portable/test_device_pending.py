@@ -110,13 +110,14 @@ def test_the_new_identity_has_nothing_of_the_old_one_but_its_floors():
 @req("SEC-04", "SEC-22", "SEC-33")
 def test_a_power_cut_at_any_write_leaves_the_old_identity_or_the_new_one():
     seen = []
+    world = before()
+    octets = world.medium.octets
+    identity_before = present(KeyStore(world.medium)).private_key
     for how in ("absent", "torn", "whole"):
         dies_at, cut = 0, True
         while cut:
             dies_at += 1
-            world = before()
-            old = world.medium.octets
-            identity_before = present(KeyStore(world.medium)).private_key
+            old = dict(octets)
             cut = False
             try:
                 provision(KeyStore(Dying(old, dies_at, how)))
@@ -139,22 +140,26 @@ def test_a_power_cut_at_any_write_leaves_the_old_identity_or_the_new_one():
                 assert world.agent.membership._load("kitchen").ring.floor == 6
             provision(store)
             assert present(store).pne_id == "lamp.new" and store.load(pending.RECORD) is None
-        assert dies_at > 12
-    assert seen.count("old") > 12 and seen.count("new") > 12
+            if how == "absent":
+                break  # what is there before a later write is what is there after the one before it
+        assert dies_at > 12 or how == "absent"
+    assert seen.count("old") > 8 and seen.count("new") > 8
 
 
 @req("SEC-33")
 def test_a_power_cut_while_the_start_goes_on_is_gone_on_with_at_the_next():
+    world = before()
+    store = KeyStore(world.medium)
+    pending.begin(store, "lamp.new", Drawn())
+    pending.complete(store, gateway())
+    _, whole, records = pending.load(store)
+    pending._save(store, (pending.IN_FORCE, whole, records))
+    octets = world.medium.octets
     for how in ("absent", "torn", "whole"):
         dies_at, cut = 0, True
         while cut:
             dies_at += 1
-            world = before()
-            store = KeyStore(world.medium)
-            pending.begin(store, "lamp.new", Drawn())
-            pending.complete(store, gateway())
-            _, whole, records = pending.load(store)
-            pending._save(store, (pending.IN_FORCE, whole, records))
+            world.medium.octets = dict(octets)
             cut = False
             try:
                 assert pending.finish(KeyStore(Dying(world.medium.octets, dies_at, how)))
@@ -163,7 +168,9 @@ def test_a_power_cut_while_the_start_goes_on_is_gone_on_with_at_the_next():
             pending.finish(store)
             assert present(store).ccs == whole.ccs and store.load("wifi") == WIFI
             assert [store.load(name) for name in FORMER + (pending.RECORD,)] == [None] * (len(FORMER) + 1)
-        assert dies_at > 6
+            if how == "absent":
+                break
+        assert dies_at > 6 or how == "absent"
 
 
 @req("SEC-33")
@@ -266,10 +273,11 @@ def test_a_medium_without_room_leaves_the_old_identity():
 def test_an_update_key_that_comes_with_an_identity_brings_the_record_of_its_floors_before():
     known = identity("gw")
     told = [known.gateway_id, known.gateway_ccs, known.signing_key, 1, known.pn_id, "gw", {"upkey": bytes(64)}]
+    at_first = before().medium.octets
     dies_at, cut = 0, True
     while cut:
         dies_at += 1
-        octets = before().medium.octets
+        octets = dict(at_first)
         cut = False
         try:
             store = KeyStore(Dying(octets, dies_at, "absent"))
