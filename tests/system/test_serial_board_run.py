@@ -15,6 +15,7 @@ from gateway_agent.config.load import load
 from keycast.virtual_board.serial_board import firmware_image
 from tests.system.keycast_process import KEYCAST
 from tests.system.serial_tools import Terminal
+from tests.typed_command import keycast
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.real_time
@@ -131,10 +132,13 @@ async def test_a_person_presses_the_buttons_by_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "-x", "x" * 70, "ä"])
-async def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for variable, value in environment(tmp_path).items():
+        monkeypatch.setenv(variable, value)
     for words in ((), ("--join", "home/lights")):  # before the gateway is asked to make a group for it
-        code, complaint = await run(tmp_path, "board", "run", *words, "--", name)
-        assert code == 1 and "is no name for a virtual board" in complaint
+        done = keycast("board", "run", *words, "--", name)
+        assert done.returncode == 1 and "is no name for a virtual board" in done.stderr
+    assert not list(tmp_path.rglob("*"))
 
 
 async def test_a_flash_with_the_partitions_of_an_earlier_release_is_refused_with_the_next_step(tmp_path: Path) -> None:
