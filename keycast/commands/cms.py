@@ -74,9 +74,11 @@ def run(
 
 async def _run(config: Any, lines: "LogLines") -> None:
     from key_servers.cms.app import CmsServer
+    from keycast.services import garbage
     from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
+    garbage.keep_modules()
     async with await CmsServer.open(config) as cms, log_socket(config.state_dir, lines):
         sentence = f"The CMS listens on {', '.join(cms.urls)}"
         ready({"urls": list(cms.urls)}, sentence)

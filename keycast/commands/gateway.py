@@ -222,9 +222,11 @@ def run(
     from gateway_agent.config.load import load
     from gateway_agent.control_client import SOCKET_FILE, check_path
     from gateway_agent.observe.onlookers import require_packages
+    from keycast.services import garbage
     from keycast.services.home import open_home  # first: a missing package is told before what the file lacks
     from keycast.services.supervisor import NOT_CONFIGURED
 
+    garbage.keep_modules()
     lines = begin_log(log, verbose)
     with sentences(NOT_CONFIGURED):
         loaded = load(config, _tell_unknown)

@@ -100,9 +100,11 @@ def run(
 
 async def _run(config: Any, provisioning: Any, lines: "LogLines") -> None:
     from key_servers.gms.app import GmsServer
+    from keycast.services import garbage
     from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
+    garbage.keep_modules()
     async with await GmsServer.open(config, provisioning) as gms, log_socket(config.state_dir, lines):
         sentence = f"{gms.gms_uri} listens on {', '.join(gms.urls)}"
         ready({"gms_uri": gms.gms_uri, "urls": list(gms.urls)}, sentence)

@@ -113,9 +113,11 @@ def run(
 
 async def _run(config: "KmsConfig", lines: "LogLines") -> None:
     from key_servers.kms.app import KmsServer
+    from keycast.services import garbage
     from keycast.services.log_socket import log_socket
     from keycast.services.supervisor import serve
 
+    garbage.keep_modules()
     async with await KmsServer.open(config) as kms, log_socket(config.state_dir, lines):
         name = kms.certificate.kms_uri
         sentence = f"{name} listens on {', '.join(kms.urls)}"

@@ -151,9 +151,12 @@ async def _run(state: Path, settings: "ServerConfig", rest: "Listening | None", 
     from gateway_agent.control_client import SOCKET_FILE
     from key_servers.cpns_server.app import CpnsServer
     from keycast.copies import state_copies
+    from keycast.services import garbage
     from keycast.services.log_commands import log_commands
     from keycast.services.server_steering import server_commands
     from private_store.sealed import Lock
+
+    garbage.keep_modules()
 
     async def back_up(path: str, lock: str, identity: bool = False) -> str:
         import asyncio

@@ -17,6 +17,16 @@ def leave_alone() -> None:
     atexit.register(gc.freeze)  # after it, Python's last search finds nothing to look at
 
 
+def keep_modules() -> None:
+    """Let Python never search in what this process has imported: a service calls it before it makes anything.
+
+    `search_rarely` then looks only at what the service has made since: a few thousand objects instead of 120,000. This
+    does nothing in a process that did not begin by `leave_alone`, as that has more than modules.
+    """
+    if gc.get_threshold()[0] == _AT_FIRST:
+        gc.freeze()
+
+
 def search_rarely() -> None:
     """Let Python search rarely from now on, and never in what is there now.
 

@@ -91,3 +91,28 @@ def test_a_command_does_not_search_what_it_loads_for_garbage(tmp_path: Path, wor
     objects, searches = map(int, done.stderr.rpartition("LEFT")[2].split())
     assert done.returncode and ".toml" in done.stderr
     assert objects < 1000 and searches < 10  # a few before the program can say so; else more than a hundred
+
+
+KEPT = """
+import gc, sys
+sys.argv[0] = "keycast"
+searched, freeze = [], gc.freeze
+gc.freeze = lambda: (searched.append(len(gc.get_objects())), freeze())
+from keycast import main
+from keycast.services import garbage
+garbage.keep_modules()
+assert not searched  # nobody has said yet that this process is the command's alone
+try:
+    main()
+finally:
+    print("KEPT", *searched, file=sys.stderr)
+"""
+
+
+def test_a_gateway_never_searches_its_modules_for_garbage(tmp_path: Path) -> None:
+    """It keeps them out of the search that it makes when it serves; before that it has made nothing."""
+    run = [sys.executable, "-c", KEPT, "gateway", "run", "--config", "none.toml"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_S, check=False)
+    assert "none.toml" in done.stderr and "Traceback" not in done.stderr
+    (kept,) = map(int, done.stderr.rpartition("KEPT")[2].split())
+    assert kept > 50_000
