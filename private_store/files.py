@@ -28,8 +28,17 @@ def write_new(path: Path, octets: bytes, fault: Fault = StoreUnusable) -> None:
     with _naming(path, fault) as unfinished:
         if os.path.lexists(path):
             raise fault(f"{path} exists already.", "Use it, or move it away first.")
-        _write_out(unfinished, octets)
+        write_out(unfinished, octets)
         os.rename(unfinished, path)
+
+
+def write_out(path: Path, octets: bytes) -> None:
+    """Write a file that must not exist yet under its unfinished name. It is on the medium on return. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, MODE)
+    with open(descriptor, "wb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -41,7 +50,7 @@ def exchanging(path: Path, fault: Fault = StoreUnusable) -> Iterator[Callable[[b
     with _naming(path, fault) as unfinished:
 
         def write(octets: bytes) -> None:
-            _write_out(unfinished, octets)
+            write_out(unfinished, octets)
             _rename_over(unfinished, path)
 
         yield write
@@ -148,14 +157,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _write_out(path: Path, octets: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, MODE)
-    with open(descriptor, "wb") as file:
-        file.write(octets)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _rename_over(source: Path, target: Path) -> None:

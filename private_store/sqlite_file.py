@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ _SETTINGS = (
     "trusted_schema = OFF",
 )
 BESIDE = ("-wal", "-shm", "-journal")
+# Where the head of a file says how it is written and read, and that this is WAL (sqlite.org/fileformat.html, 1.3.3).
+# What is made in memory says that it has no log: the first two processes to open it would both want to change that.
+_VERSIONS, _WAL = slice(18, 20), b"\2\2"
 _CHECK_SPACE = "Check the space on its disk, and owner and mode of its folder; then start again."
 
 # Errors that say nothing about the medium: other processes, rules of the schema.
@@ -304,8 +308,7 @@ class SqliteFile:
                     raise self._faults.unusable(f"{self.path} is missing, and its log {log.name} is there.", remedy)
                 try:
                     _remove(unfinished)  # left by a process that was killed
-                    os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, files.MODE))
-                    _build(unfinished, migrations)
+                    files.write_out(unfinished, _empty(tuple(migrations)))
                     os.rename(unfinished, self.path)
                     folders.sync(self.path.parent)
                 finally:
@@ -332,14 +335,17 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
-def _build(path: Path, migrations: Sequence[str]) -> None:
-    with contextlib.closing(_connect(path, 0.0)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
+@lru_cache(maxsize=8)
+def _empty(migrations: tuple[str, ...]) -> bytes:
+    """Return the octets of a file with the schema and no rows. It is made in memory, and written at once."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("BEGIN")
         _run_scripts(connection, migrations, 0)
         connection.execute("COMMIT")
         connection.execute("VACUUM")  # writes the header of a file without tables, too
-        # Closing would bring the log into the file as well, but tells nobody when the disk is full.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        image = bytearray(connection.serialize())
+    image[_VERSIONS] = _WAL
+    return bytes(image)
 
 
 def _run_scripts(connection: sqlite3.Connection, migrations: Sequence[str], version: int) -> None:

@@ -4,6 +4,7 @@ The kernel is asked over rtnetlink (rtnetlink(7)), which answers for the network
 under /sys may be those of another namespace.
 """
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ _TYPE_MASK = 0x3FFF
 _NAME, _LOWER, _MASTER, _KIND_INFO, _ELSEWHERE = 3, 5, 10, 18, 37  # IFLA_... of linux/if_link.h
 _KIND = 1  # IFLA_INFO_KIND
 _INDEX = struct.Struct("=I")
+_GROUPS = 0x1 | 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR
 _ANSWER_MAX = 1 << 18
 
 UP, BROADCAST, LOOPBACK, POINT_TO_POINT, RUNNING, NO_ARP, CARRIER = 0x1, 0x2, 0x8, 0x10, 0x40, 0x80, 0x10000
@@ -92,6 +94,38 @@ def network_devices() -> dict[int, NetworkDevice]:
         found[device.index] = device if device.kind else replace(device, kind=_sysfs_kind(device.name))
         ports.setdefault(master, set()).add(device.index)
     return {index: replace(device, below=device.below | ports.get(index, set())) for index, device in found.items()}
+
+
+class DeviceNews:
+    """What the kernel tells without being asked: that a device or an IPv4 address came, went or changed.
+
+    Raises OSError if the kernel has no socket for that.
+    """
+
+    def __init__(self) -> None:
+        self._kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            self._kernel.bind((0, _GROUPS))
+        except OSError:
+            self._kernel.close()
+            raise
+
+    def any_since(self) -> bool:
+        """Return whether anything has changed since the last call, or since the beginning. What was told is dropped."""
+        changed = False
+        while True:
+            try:
+                self._kernel.recv(_ANSWER_MAX)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # more has changed than the socket could keep
+                    raise
+            changed = True
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._kernel.close()
 
 
 def _told() -> Iterator[tuple[NetworkDevice, int]]:

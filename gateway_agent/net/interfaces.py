@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gateway_agent.errors import NoBroadcastInterface
-from gateway_agent.net.devices import network_devices, why_no_boards
+from gateway_agent.net.devices import DeviceNews, network_devices, why_no_boards
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +90,41 @@ def every_interface() -> list[Interface]:
 def ipv4_interfaces() -> list[Interface]:
     """Return those of `every_interface` whose network has a directed broadcast address."""
     return [interface for interface in every_interface() if interface.broadcast]
+
+
+class WatchedInterfaces:
+    """The result of `ipv4_interfaces`, which is found anew only after the kernel has told of a change.
+
+    A cable that is pulled a second time within a second is told at the end of that second.
+    """
+
+    def __init__(self) -> None:
+        self._news: DeviceNews | None = None
+        self._found: list[Interface] | None = None
+        try:
+            self._news = DeviceNews()
+        except OSError as error:
+            self._do_without(error)
+
+    def now(self) -> list[Interface]:
+        """Return the IPv4 interfaces that there are now."""
+        try:
+            if self._found is None or self._news is None or self._news.any_since():
+                self._found = ipv4_interfaces()
+        except OSError as error:
+            self._do_without(error)
+            self._found = ipv4_interfaces()
+        return self._found
+
+    def close(self) -> None:
+        """Stop listening to the kernel. `now` may still be called."""
+        if self._news is not None:
+            self._news.close()
+            self._news = None
+
+    def _do_without(self, error: OSError) -> None:
+        _log.warning("KC1103 the networks are looked up anew each time: %s", error)
+        self.close()
 
 
 def interface_from(name: str, record: Mapping[str, str], unfit: str = "", standstill: str = "") -> Interface | None:

@@ -35,7 +35,10 @@ def open_medium(section: BroadcastSection, counters: Counter[str]) -> "UdpBroadc
     if not wanted:
         return None
     net.choose(wanted, net.ipv4_interfaces())  # reports a wrong name now instead of at the first key
-    return UdpBroadcast(lambda: net.matching(wanted, net.ipv4_interfaces()), port=section.port, counters=counters)
+    watched = net.WatchedInterfaces()
+    return UdpBroadcast(
+        lambda: net.matching(wanted, watched.now()), port=section.port, counters=counters, at_close=watched.close
+    )
 
 
 class UdpBroadcast:
@@ -43,6 +46,7 @@ class UdpBroadcast:
 
     `interfaces` is called before each datagram, so that the address that an interface has now is used (DHCP, a network
     that comes back). `counters` counts `broadcast_sent` and `broadcast_failed`, for each datagram and network.
+    `at_close` is called when the medium has closed its sockets.
     """
 
     name = "wifi"
@@ -58,8 +62,10 @@ class UdpBroadcast:
         *,
         port: int = numbers.PORT_BROADCAST,
         counters: Counter[str] | None = None,
+        at_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._find = interfaces
+        self._at_close = at_close
         self._port = port
         self._sockets: dict[Interface, socket.socket] = {}
         self._health: dict[tuple[str, str], Health] = {}
@@ -127,6 +133,7 @@ class UdpBroadcast:
         if self._watch is not None:
             await self._watch.close()
         self._close_sockets()
+        self._at_close()
 
     def _reopen(self) -> None:
         self._close_sockets()

@@ -26,7 +26,8 @@ SEND = """
 import asyncio, json, sys
 from gateway_agent.net import interfaces
 from gateway_agent.radios.udp_broadcast import UdpBroadcast
-radio = UdpBroadcast(lambda: interfaces.matching(json.loads(sys.argv[1]), interfaces.ipv4_interfaces()))
+watched = interfaces.WatchedInterfaces()
+radio = UdpBroadcast(lambda: interfaces.matching(json.loads(sys.argv[1]), watched.now()))
 async def send(datagram):
     before = radio.counters["broadcast_sent"]
     radio.air(datagram)

@@ -9,10 +9,11 @@ import netifaces
 import pytest
 
 from gateway_agent.errors import NoBroadcastInterface
-from gateway_agent.net import devices
+from gateway_agent.net import devices, interfaces
 from gateway_agent.net.devices import NetworkDevice, why_no_boards
 from gateway_agent.net.interfaces import (
     Interface,
+    WatchedInterfaces,
     choose,
     device_towards,
     interface_from,
@@ -233,6 +234,65 @@ def test_an_interface_that_vanishes_while_it_is_read_is_left_out(monkeypatch: py
     known = netifaces.interfaces()
     monkeypatch.setattr(netifaces, "interfaces", lambda: ["wlan99", *known])
     assert LOOPBACK in ipv4_interfaces()
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[Interface]]:
+    """What `ipv4_interfaces` has returned, one entry for each call."""
+    calls: list[list[Interface]] = []
+    monkeypatch.setattr(interfaces, "ipv4_interfaces", lambda: calls.append(ipv4_interfaces()) or calls[-1])
+    return calls
+
+
+def test_interfaces_are_looked_up_again_only_when_the_kernel_has_told_of_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = counted(monkeypatch)
+    changes = iter([False, True, False])
+    monkeypatch.setattr(devices.DeviceNews, "any_since", lambda _: next(changes))
+    watched = WatchedInterfaces()
+    assert all(LOOPBACK in watched.now() for _ in range(4)) and len(calls) == 2
+    watched.close()
+
+
+def test_a_kernel_that_does_not_tell_of_changes_is_asked_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: devices.DeviceNews) -> bool:
+        raise OSError(errno.ENETDOWN, "Network is down")
+
+    calls = counted(monkeypatch)
+    monkeypatch.setattr(devices.DeviceNews, "any_since", refused)
+    watched = WatchedInterfaces()
+    assert all(LOOPBACK in watched.now() for _ in range(3)) and len(calls) == 3
+    assert [record.getMessage()[:6] for record in caplog.records] == ["KC1103"]
+    watched.close()
+
+
+def test_a_kernel_that_has_no_socket_for_changes_is_asked_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: devices.DeviceNews) -> None:
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
+    calls = counted(monkeypatch)
+    monkeypatch.setattr(devices.DeviceNews, "__init__", refused)
+    watched = WatchedInterfaces()
+    assert all(LOOPBACK in watched.now() for _ in range(3)) and len(calls) == 3
+    assert [record.getMessage()[:6] for record in caplog.records] == ["KC1103"]
+    watched.close()
+
+
+def test_more_changes_than_the_kernel_could_keep_are_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Any] = [OSError(errno.ENOBUFS, "No buffer space available"), BlockingIOError()]
+
+    class Full:
+        def recv(self, octets: int) -> bytes:
+            raise answers.pop(0)
+
+    changes = devices.DeviceNews()
+    changes.close()
+    monkeypatch.setattr(changes, "_kernel", Full())
+    assert changes.any_since() and not answers
 
 
 async def test_an_interface_that_comes_back_is_used_again() -> None:
