@@ -218,7 +218,7 @@ from private_store.sqlite_file import SqliteFile
 
 table = "".join(f"CREATE TABLE row{number} (octets BLOB);\\n" for number in range(20))
 store, failed = Path("disk/store"), 0
-for pages in range(12, 132, 8):
+for pages in range(4, 64, 4):
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4 * pages}k", "none", "disk"], check=True)
     try:
         SqliteFile(store / "rows.db", [table], holds="rows", remedy="Put back a backup.").close()
