@@ -6,21 +6,23 @@ import logging
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import pytest_asyncio
 
 from cpns.errors import NotAllowed
 from gateway_agent.core import events
 from gateway_agent.observe.snapshot import PairingView
-from tests.unit import page_world
 from tests.unit.page_world import HOSTILE, MadeUp, happened, snapshot
 from tests.waiting import until
-from tools.pages.chromium import PROGRAM, browser, logged_in
+from tools.pages.chromium import PROGRAM, Restarted, driver, logged_in
 from tools.pages.stage import served
 
 pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="no Chromium: apt install chromium"),
     pytest.mark.real_time,
+    pytest.mark.asyncio(loop_scope="module"),
 ]
 
 BUILD = Path(__file__).parents[2] / "build" / "pages"
@@ -40,6 +42,22 @@ PAGES = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromiums():
+    """What starts Chromium, once for all tests of this file."""
+    async with driver() as playwright:
+        yield Restarted(playwright)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chromium(chromiums):
+    """A browser that runs and has nothing open; each test opens a context of its own in it."""
+    opened = await chromiums.running()
+    yield opened
+    for context in opened.contexts:
+        await context.close()
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
@@ -49,7 +67,7 @@ PAGES = {
         pytest.param(1280, "light", marks=pytest.mark.long),
     ],
 )
-async def test_every_page_is_good_for_axe_and_fits_into_its_window(tmp_path, scheme, width):
+async def test_every_page_is_good_for_axe_and_fits_into_its_window(tmp_path, scheme, width, chromium):
     """Screenshots go into build/pages, for people to look at."""
     BUILD.mkdir(parents=True, exist_ok=True)
     made = MadeUp(tmp_path, snapshot(hostile=True))
@@ -57,14 +75,14 @@ async def test_every_page_is_good_for_axe_and_fits_into_its_window(tmp_path, sch
     _line(made, logging.INFO, "the gateway runs")
     _line(made, logging.WARNING, "KC1203 mDNS announcement is off: no interface")
     how = {"color_scheme": scheme, "viewport": {"width": width, "height": 844 if width < 600 else 800}}
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link(), **how) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link(), **how) as page:
 
         async def examine(name):
             await page.locator("main").wait_for()
             await page.screenshot(path=BUILD / f"{name}-{scheme}-{width}.png", full_page=True)
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
             await page.evaluate(AXE.read_text())
-            found = (await page.evaluate("axe.run()"))["violations"]
+            found = await page.evaluate("axe.run({ resultTypes: ['violations'] }).then(found => found.violations)")
             told = [(each["impact"], each["id"], [node["html"] for node in each["nodes"]]) for each in found]
             assert not [each for each in told if each[0] in ("serious", "critical")], (name, told)
 
@@ -84,10 +102,10 @@ async def test_every_page_is_good_for_axe_and_fits_into_its_window(tmp_path, sch
         assert not problems  # neither an error of a script, nor anything that the CSP has stopped
 
 
-async def test_names_with_markup_and_marks_are_shown_and_do_nothing(tmp_path):
+async def test_names_with_markup_and_marks_are_shown_and_do_nothing(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot(3, hostile=True))
     happened(made.stream)
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         dialogs = []
         page.on("dialog", lambda dialog: dialogs.append(dialog.message))
         for path in ("/", "/events", "/group?sg=home/lights"):
@@ -103,13 +121,9 @@ async def test_names_with_markup_and_marks_are_shown_and_do_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("scripted", [True, False], ids=["with-javascript", "without-javascript"])
-async def test_a_person_updates_permits_expels_and_deletes_by_clicking(tmp_path, scripted):
+async def test_a_person_updates_permits_expels_and_deletes_by_clicking(tmp_path, scripted, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with (
-        served(made.sight) as (url, link),
-        browser() as chromium,
-        logged_in(chromium, link(), java_script_enabled=scripted) as page,
-    ):
+    async with served(made.sight) as (url, link), logged_in(chromium, link(), java_script_enabled=scripted) as page:
         await page.get_by_role("link", name="home/lights").first.click()
         await page.get_by_role("button", name="Update the key").click()
         await page.get_by_text("A new key is on its way to all members.").wait_for()
@@ -177,15 +191,11 @@ class Window:
 
 @pytest.mark.req("SEC-20")
 @pytest.mark.parametrize("scripted", [True, False], ids=["with-javascript", "without-javascript"])
-async def test_a_board_is_let_in_with_a_countdown_and_a_clear_end(tmp_path, scripted):
+async def test_a_board_is_let_in_with_a_countdown_and_a_clear_end(tmp_path, scripted, chromium):
     made = MadeUp(tmp_path, snapshot())
     window = Window(made)
     made.answers |= {"board.pair": window.pair, "board.list": [{"pne_id": "lamp.new", "credential": "00"}]}
-    async with (
-        served(made.sight) as (url, link),
-        browser() as chromium,
-        logged_in(chromium, link(), java_script_enabled=scripted) as page,
-    ):
+    async with served(made.sight) as (url, link), logged_in(chromium, link(), java_script_enabled=scripted) as page:
 
         async def begin():
             await page.goto(url + "/let-in")
@@ -224,9 +234,9 @@ async def test_a_board_is_let_in_with_a_countdown_and_a_clear_end(tmp_path, scri
         assert SECRET not in await page.content()
 
 
-async def test_a_label_has_the_code_of_the_board_and_nothing_is_kept(tmp_path):
+async def test_a_label_has_the_code_of_the_board_and_nothing_is_kept(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.goto(url + "/let-in")
         await page.get_by_label("Name of the board").fill("lamp.<b>")
         await page.get_by_label("Its secret").last.fill(SECRET.lower())
@@ -237,9 +247,9 @@ async def test_a_label_has_the_code_of_the_board_and_nothing_is_kept(tmp_path):
         assert not await page.locator(".label").count() and not made.asked
 
 
-async def test_the_camera_reads_the_secret_where_the_browser_can(tmp_path):
+async def test_the_camera_reads_the_secret_where_the_browser_can(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.add_init_script(
             "window.BarcodeDetector = class { async detect() {"
             " return [{ rawValue: 'KEYCAST:LAMP:ABCDEFGHIJKLMNOP' }] } };"
@@ -253,19 +263,19 @@ async def test_the_camera_reads_the_secret_where_the_browser_can(tmp_path):
         assert await page.get_by_label("Its secret").first.input_value() == "KEYCAST:LAMP:ABCDEFGHIJKLMNOP"
 
 
-async def test_without_such_a_browser_there_is_no_camera(tmp_path):
+async def test_without_such_a_browser_there_is_no_camera(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.add_init_script("delete window.BarcodeDetector")
         await page.goto(url + "/let-in")
         await page.get_by_label("Its secret").first.wait_for()
         assert not await page.get_by_role("button", name="Scan with the camera").is_visible()
 
 
-async def test_events_come_live_through_the_filter_and_stop_while_paused(tmp_path):
+async def test_events_come_live_through_the_filter_and_stop_while_paused(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
     happened(made.stream)
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.goto(url + "/events")
         await page.get_by_text("Live:").wait_for()
         rows = page.locator("#events li")
@@ -296,9 +306,9 @@ async def test_events_come_live_through_the_filter_and_stop_while_paused(tmp_pat
         assert await rows.count() == 1
 
 
-async def test_an_open_page_follows_what_happens_and_keeps_the_focus(tmp_path):
+async def test_an_open_page_follows_what_happens_and_keeps_the_focus(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (_, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (_, link), logged_in(chromium, link()) as page:
         await page.get_by_text("Live:").wait_for()
         await page.get_by_role("link", name="lamp.garden").focus()
         made.shown = dataclasses.replace(made.shown, alarms=())
@@ -307,9 +317,9 @@ async def test_an_open_page_follows_what_happens_and_keeps_the_focus(tmp_path):
         assert await page.evaluate("document.activeElement.textContent") == "lamp.garden"
 
 
-async def test_the_page_is_used_by_keyboard_alone(tmp_path):
+async def test_the_page_is_used_by_keyboard_alone(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.goto(url)
         await page.keyboard.press("Tab")
         assert await page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -323,9 +333,9 @@ async def test_the_page_is_used_by_keyboard_alone(tmp_path):
         await page.get_by_text("A new key is on its way to all members.").wait_for()
 
 
-async def test_a_long_list_of_boards_comes_in_pages_and_is_small(tmp_path):
+async def test_a_long_list_of_boards_comes_in_pages_and_is_small(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot(1000))
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         session = await page.context.new_cdp_session(page)
         received = []
         session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
@@ -353,9 +363,9 @@ def _line(made, level, text):
     made.log_lines.emit(logging.LogRecord("gateway_agent.core", level, __file__, 0, text, None, None))
 
 
-async def test_the_log_comes_live_through_the_filter_and_stops_while_paused(tmp_path):
+async def test_the_log_comes_live_through_the_filter_and_stops_while_paused(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         _line(made, logging.INFO, "a quiet line <b>")
         _line(made, logging.WARNING, "KC1203 a loud line")
         await page.goto(url + "/log?level=warning")
@@ -386,14 +396,32 @@ async def test_the_log_comes_live_through_the_filter_and_stops_while_paused(tmp_
         assert not await page.get_by_text("a line that is quiet").count()
 
 
-async def test_settings_say_what_is_set_and_where_and_nothing_secret(tmp_path):
+async def test_settings_say_what_is_set_and_where_and_nothing_secret(tmp_path, chromium):
     made = MadeUp(tmp_path, snapshot())
-    async with served(made.sight) as (url, link), browser() as chromium, logged_in(chromium, link()) as page:
+    async with served(made.sight) as (url, link), logged_in(chromium, link()) as page:
         await page.goto(url + "/settings")
         text = re.sub(r"\s+", " ", await page.locator("main").inner_text())
         assert 'id "gw.home" keycast.toml, line 2' in text
         assert "unicast_up_to 3 keycast.toml, line 7" in text and "datagrams_max 8 default" in text
 
 
-def test_the_made_up_names_are_different():
-    assert len({page_world.board_name(number) for number in range(1000)}) == 1000
+class MadeUpBrowser:
+    connected = True
+
+    def is_connected(self):
+        return self.connected
+
+
+async def test_a_browser_runs_on_until_it_has_crashed_and_is_replaced_then():
+    launched = []
+
+    async def launch(**how):
+        launched.append(MadeUpBrowser())
+        return launched[-1]
+
+    browsers = Restarted(SimpleNamespace(chromium=SimpleNamespace(launch=launch)))
+    first = await browsers.running()
+    assert await browsers.running() is first
+    first.connected = False
+    second = await browsers.running()
+    assert second is not first and await browsers.running() is second and len(launched) == 2

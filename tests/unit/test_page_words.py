@@ -6,6 +6,7 @@ import pytest
 
 from gateway_agent.web.pages import words
 from gateway_agent.web.pages.settings import _shown
+from tests.unit import page_world
 from tests.unit.page_world import snapshot
 
 
@@ -52,3 +53,7 @@ def test_a_backup_that_a_clock_ahead_has_dated_does_not_look_new():
     assert "Last backup 3 days ago." in words.ways(home)
     told = words.ways(dataclasses.replace(home, backed_up_at=home.at + 730 * 86_400))
     assert "which is yet to come" in told and "ago" not in told
+
+
+def test_the_made_up_names_are_different():
+    assert len({page_world.board_name(number) for number in range(1000)}) == 1000

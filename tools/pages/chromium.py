@@ -3,10 +3,10 @@
 import os
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Playwright, async_playwright
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 """The path of Chromium, None where there is none."""
@@ -25,12 +25,35 @@ _WAIT_MS = 60_000  # until a page of a busy machine counts as stuck
 @asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
     """Run a browser; it opens pages by `new_context` and `new_page`."""
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=PROGRAM, args=list(FLAGS))
+    async with driver() as playwright:
+        opened = await _launch(playwright)
         try:
             yield opened
         finally:
             await opened.close()
+
+
+def driver() -> AbstractAsyncContextManager[Playwright]:
+    """Return a context manager that runs what drives browsers, and with its end ends those that are still open."""
+    return async_playwright()
+
+
+class Restarted:
+    """One browser after the other by the same driver: what has crashed is replaced by a new one."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        self._playwright = playwright
+        self._opened: Browser | None = None
+
+    async def running(self) -> Browser:
+        """Return the browser of the last call, or a new one if there was none or it does not run any more."""
+        if self._opened is None or not self._opened.is_connected():
+            self._opened = await _launch(self._playwright)
+        return self._opened
+
+
+async def _launch(playwright: Playwright) -> Browser:
+    return await playwright.chromium.launch(executable_path=PROGRAM, args=list(FLAGS))
 
 
 @asynccontextmanager
