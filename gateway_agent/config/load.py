@@ -11,6 +11,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -118,21 +119,28 @@ def schema_of(tree: Mapping[str, Any]) -> type[GatewayConfig]:
 
     Raises ImportError if a package that such a section needs is not installed.
     """
-    sections: dict[str, Any] = {}
+    sections: dict[str, type[BaseModel]] = {}
     if "uplink" in tree:
-        sections["uplink"] = (_uplink_section(tree["uplink"]), ...)
+        sections["uplink"] = _uplink_section(tree["uplink"])
     for name in (each for each in tree if each not in GatewayConfig.model_fields):
         if name in media.KINDS:
-            sections[name] = (media.kind(name).SECTION, ...)
+            sections[name] = media.kind(name).SECTION
         elif name in links.LINKS and name != UDP:  # the section of the UDP link is [message_plane]
-            sections[name] = (links.kind(name).SECTION, ...)
+            sections[name] = links.kind(name).SECTION
         elif name in onlookers.ONLOOKERS:
-            sections[name] = (onlookers.kind(name).SECTION, ...)
+            sections[name] = onlookers.kind(name).SECTION
     if "seal" in tree:
         from gateway_agent.val_client.section import SealSection
 
-        sections["seal"] = (SealSection, ...)
-    return create_model("GatewayConfig", __base__=GatewayConfig, **sections) if sections else GatewayConfig
+        sections["seal"] = SealSection
+    return _with_sections(tuple(sections.items())) if sections else GatewayConfig
+
+
+@lru_cache(maxsize=16)  # it follows from the sections alone, and pydantic takes longer for it than for the whole file
+def _with_sections(sections: tuple[tuple[str, type[BaseModel]], ...]) -> type[GatewayConfig]:
+    """Return the schema with these sections as well, each of which the file must have."""
+    fields: dict[str, Any] = {name: (section, ...) for name, section in sections}
+    return create_model("GatewayConfig", __base__=GatewayConfig, **fields)
 
 
 def _uplink_section(found: object) -> type[UplinkSection]:
@@ -143,12 +151,23 @@ def _uplink_section(found: object) -> type[UplinkSection]:
     name = found.get("kind") if isinstance(found, Mapping) else None
     known = isinstance(name, str) and name in uplinks.KINDS
     own = uplinks.kind(str(name) if known else "embedded").SECTION
-    fields: dict[str, Any] = {"kind": (Literal[tuple(uplinks.KINDS)], own.model_fields["kind"])}
+    others: list[type[UplinkSection]] = []
     for other in uplinks.KINDS:
         with contextlib.suppress(ImportError):
-            for key, field in uplinks.kind(other).SECTION.model_fields.items():
-                if key not in own.model_fields:
-                    fields[key] = (field.annotation, copy(field))
+            others.append(uplinks.kind(other).SECTION)
+    return _joined(own, tuple(others), tuple(uplinks.KINDS))
+
+
+@lru_cache(maxsize=16)
+def _joined(
+    own: type[UplinkSection], others: tuple[type[UplinkSection], ...], kinds: tuple[str, ...]
+) -> type[UplinkSection]:
+    """Return the model `own`, in which the settings of `others` are allowed, too, and `kind` is one of `kinds`."""
+    fields: dict[str, Any] = {"kind": (Literal[kinds], own.model_fields["kind"])}
+    for other in others:
+        for key, field in other.model_fields.items():
+            if key not in own.model_fields:
+                fields[key] = (field.annotation, copy(field))
     return create_model("UplinkSection", __base__=own, __doc__=UplinkSection.__doc__, **fields)
 
 

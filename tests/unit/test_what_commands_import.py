@@ -6,6 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
+from gateway_agent.config import load
+from gateway_agent.uplinks import by_kind as uplinks
 from keycast.program import WORDS
 from tests.waiting import PATIENCE_S
 
@@ -80,3 +84,13 @@ def test_reading_a_configuration_imports_no_part_of_a_gateway_that_runs() -> Non
     assert not below(found, "suit", "key_servers", "gateway_agent.store", "gateway_agent.control")
     assert below(found, "gateway_agent.observe") == ["gateway_agent.observe", "gateway_agent.observe.onlookers"]
     assert len(below(found, *ROOMS)) < 60
+
+
+def test_a_schema_is_made_once_for_the_same_sections_and_anew_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree: dict[str, dict[str, str]] = {"gateway": {}, "uplink": {"kind": "udp"}, "web": {}}
+    schema = load.schema_of(tree)
+    assert load.schema_of(dict(tree)) is schema
+    assert load.schema_of(tree | {"uplink": {"kind": "mqtt"}}) is not schema
+    assert load.schema_of(tree | {"metrics": {}}) is not schema
+    monkeypatch.setitem(uplinks.KINDS, "toy", "tests.unit.toy_uplink")
+    assert load.schema_of(tree) is not schema
