@@ -125,6 +125,7 @@ def copy(project, tmp_path):
     (project / "tests").mkdir()
     for name in ("conftest.py", "virtual_time.py"):
         shutil.copy(PROJECT / "tests" / name, project / "tests" / name)
+    (project / "pytest.ini").write_text("[pytest]\naddopts = -p no:schemathesis\n")  # as pyproject.toml has it
     (project / "tests" / "test_door.py").write_text(REACHED)
     (project / "tests" / "system").mkdir()
     (project / "tests" / "system" / "test_door_slowly.py").write_text("raise SystemExit(1)  # SEC-91\n")
