@@ -25,9 +25,14 @@ SECONDS_OF_WHOLE_RUNS = "keycast/seconds_of_whole_runs"  # in pytest's cache: by
 REQUIREMENTS = "requirements"  # of each report: the ids of its test
 BEGUN_AT = pytest.StashKey()
 
-# No property is about the speed of the machine
-hypothesis.settings.register_profile("keycast", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("keycast")
+# No property is about the speed of the machine. A property without a number of its own is tried with so many examples.
+GARBAGE = 20_000, 20, 20  # more than Python's 700, 10, 10, as what stands is searched after each file anyway
+EXAMPLES = {"all tests": 100, "all tests that are not long": 40}
+for name, examples in EXAMPLES.items():
+    hypothesis.settings.register_profile(
+        name, max_examples=examples, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+hypothesis.settings.load_profile("all tests")
 
 
 def pytest_addoption(parser):
@@ -85,6 +90,7 @@ def pytest_collection():
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GARBAGE)
         gc.enable()
 
 
@@ -107,6 +113,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 def pytest_configure(config):
     let_ctrl_c_end_what_tests_start()
+    hypothesis.settings.load_profile(which(config))
     if config.getoption("--shards"):
         from tests import shards  # needs what one process alone does not
 
