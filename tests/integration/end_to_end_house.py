@@ -337,13 +337,14 @@ class House:
         """Whether these boards, or all, hold the newest key of the Server, and the Server knows it."""
         if not self.server.running or any(not self.boards[name].powered for name in names or self.boards):
             return False
+        boards = [self.boards[name] for name in names or self.boards]
+        key = self.server.key(sg_id)
+        if any(board.key(sg_id) != key for board in boards):  # what the Server shows costs more to look at
+            return False
         view = self.server.app.show_group(sg_id)
         confirmed = {each.pne_id: each.confirmed for each in view.members if each.state == MemberState.MEMBER}
-        key = self.server.key(sg_id)
-        boards = [self.boards[name] for name in names or self.boards]
         return not view.update_pending and all(
-            board.version(sg_id) == view.version == confirmed.get(board.id) and board.key(sg_id) == key
-            for board in boards
+            board.version(sg_id) == view.version == confirmed.get(board.id) for board in boards
         )
 
     def check(self) -> None:

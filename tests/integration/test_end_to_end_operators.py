@@ -10,10 +10,7 @@ from cpns import numbers as n
 from keycast.copies import state_copies
 from private_store import sealed
 from tests.integration.end_to_end_attacker import TO_BOARD, HostileGateway
-from tests.integration.end_to_end_house import SG, open_house
-from tests.waiting import until
-
-HOUR = 3600.0
+from tests.integration.end_to_end_house import HOUR, SG, open_house, until
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ async def test_after_a_restore_boards_get_the_key_of_the_new_epoch_though_nobody
     old, provisioned = lamp.euks()[0], door.euks()
     await house.server.app.restore()
     house.server.app.confirm_members(SG)
-    await until(lambda: house.holds_newest(), HOUR)
+    await until(lambda: house.holds_newest())
     assert house.server.version() >= 0x10000
     (new,) = lamp.euks()
     assert new != old and door.euks() == provisioned
@@ -60,12 +57,12 @@ async def test_after_a_backup_was_put_back_boards_have_new_sessions_and_a_provis
     old = lamp.euks()[0]
     await server.start()
     server.app.confirm_members(SG)
-    await until(lambda: house.holds_newest("lamp"), HOUR)
+    await until(lambda: house.holds_newest("lamp"))
     assert lamp.euks()[0] != old and not house.holds_newest("door")
-    await until(lambda: server.app.alarms(), HOUR)
+    await until(lambda: server.app.alarms())
     assert {alarm.kind for alarm in server.app.alarms()} == {"no-entity-key"}
     house.admit(door)
-    await until(lambda: house.holds_newest(), HOUR)
+    await until(lambda: house.holds_newest())
     assert not server.app.alarms()
 
 
@@ -74,11 +71,11 @@ async def test_a_board_that_is_retired_at_the_server_gets_no_key_after_it(house)
     lamp = house.boards["lamp"]
     before = lamp.version()
     house.server.app.retire_pne("lamp")
-    await until(lambda: house.holds_newest("door") and house.server.version() > before, HOUR)
+    await until(lambda: house.holds_newest("door") and house.server.version() > before)
     await lamp.restart()  # then it pulls
     await asyncio.sleep(HOUR)
     assert lamp.version() <= before and lamp.key() != house.server.key()
     house.admit(lamp)  # the name may come back, without a right of before
     house.server.app.update_key(SG)
-    await until(lambda: house.holds_newest("door"), HOUR)
+    await until(lambda: house.holds_newest("door"))
     assert lamp.version() <= before
