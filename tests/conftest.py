@@ -88,8 +88,7 @@ def pytest_collection():
     try:
         return (yield)
     finally:
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # with the little garbage of the collection: to find that takes longer than it is worth
         gc.set_threshold(*GARBAGE)
         gc.enable()
 
