@@ -88,7 +88,8 @@ def pytest_collection():
     try:
         return (yield)
     finally:
-        gc.freeze()  # with the little garbage of the collection: to find that takes longer than it is worth
+        gc.collect()
+        gc.freeze()
         gc.set_threshold(*GARBAGE)
         gc.enable()
 

@@ -9,12 +9,7 @@ PATIENCE_S = 300.0
 
 
 async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
-    """Return once `condition()` holds. Raises TimeoutError after `timeout_s`.
-
-    It looks the less often the longer it has waited: at most a fiftieth of that later than the condition holds.
-    """
-    began = asyncio.get_running_loop().time()
+    """Return once `condition()` holds. Raises TimeoutError after `timeout_s`."""
     async with asyncio.timeout(timeout_s):
         while not condition():
-            waited = asyncio.get_running_loop().time() - began
-            await asyncio.sleep(max(0.005, waited / 50))
+            await asyncio.sleep(0.005)
